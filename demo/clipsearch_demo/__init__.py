@@ -1,0 +1,1 @@
+"""Sample catalogue, sample model and demo: a gRPC client like any other."""

@@ -1,0 +1,1 @@
+"""Checkpoint to ONNX bundle: the only package that imports torch, transformers and optimum."""

@@ -1,0 +1,1 @@
+"""Admission, queue, policy, and the batcher that drives a lane."""

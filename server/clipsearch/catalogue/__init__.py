@@ -1,0 +1,1 @@
+"""Items and their embeddings in SQLite; knows durability, nothing else."""

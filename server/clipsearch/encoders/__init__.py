@@ -1,0 +1,1 @@
+"""Bundle manifest, tokenizer, image preprocessing and ONNX Runtime sessions."""

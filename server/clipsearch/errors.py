@@ -1,0 +1,225 @@
+"""The error tree: what can go wrong, whose fault it is, and whether trying again can help.
+
+Every class carries a gRPC status code, a stable UPPER_SNAKE reason that callers may switch on, and a retry flag.
+Instances add the request field at fault and the dynamic values. Layers below ``rpc`` raise these and know no gRPC;
+``rpc.status`` is the one place that turns them into wire statuses.
+"""
+
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import ClassVar
+
+DOMAIN = "clipsearch"
+
+
+class Code(IntEnum):
+    """The canonical status codes we use, numbered as in ``google.rpc.Code``."""
+
+    CANCELLED = 1
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    INTERNAL = 13
+    UNAVAILABLE = 14
+
+
+class ClipsearchError(Exception):
+    """Base of every error this package raises on purpose.
+
+    ``field`` is the path of the request field at fault (``query.image``); ``metadata`` holds the dynamic values of the
+    message; ``retry_after_s`` is the shortest sensible wait in seconds before a retry.
+    """
+
+    code: ClassVar[Code] = Code.INTERNAL
+    reason: ClassVar[str] = "INTERNAL"
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        field: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        self.metadata = dict(metadata or {})
+        self.retry_after_s = retry_after_s
+
+    def at(self, prefix: str) -> "ClipsearchError":
+        """Name the request field that holds the bad value, from the outside in; returns self."""
+        self.field = f"{prefix}.{self.field}" if self.field else prefix
+        return self
+
+
+class InvalidInput(ClipsearchError):
+    """The caller's fault, and the same request will fail again."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "INVALID_INPUT"
+
+
+class EmptyText(InvalidInput):
+    """A text of no characters (or white space alone) was given."""
+
+    reason = "TEXT_EMPTY"
+
+
+class TextTooLarge(InvalidInput):
+    """A text over the byte limit; shorter ones over the context length are truncated instead."""
+
+    reason = "TEXT_TOO_LARGE"
+
+
+class EmptyImage(InvalidInput):
+    """An image of zero bytes."""
+
+    reason = "IMAGE_EMPTY"
+
+
+class ImageTooLarge(InvalidInput):
+    """Encoded image bytes over the limit."""
+
+    reason = "IMAGE_TOO_LARGE"
+
+
+class TooManyPixels(InvalidInput):
+    """The header announces more pixels than the limit; nothing was decoded."""
+
+    reason = "IMAGE_TOO_MANY_PIXELS"
+
+
+class UnsupportedImage(InvalidInput):
+    """Not a picture in one of the accepted formats."""
+
+    reason = "IMAGE_UNSUPPORTED_FORMAT"
+
+
+class CorruptImage(InvalidInput):
+    """The format is known but the data is truncated or broken."""
+
+    reason = "IMAGE_CORRUPT"
+
+
+class WrongDimension(InvalidInput):
+    """A vector of another length than the model's."""
+
+    reason = "VECTOR_WRONG_DIMENSION"
+
+
+class BadVector(InvalidInput):
+    """A vector holding NaN or infinity, or of zero length (norm)."""
+
+    reason = "VECTOR_NOT_USABLE"
+
+
+class TopKOutOfRange(InvalidInput):
+    """``top_k`` below one or over the server's cap."""
+
+    reason = "TOP_K_OUT_OF_RANGE"
+
+
+class NprobeOutOfRange(InvalidInput):
+    """``nprobe`` below one or over the number of lists."""
+
+    reason = "NPROBE_OUT_OF_RANGE"
+
+
+class MissingInput(InvalidInput):
+    """A oneof of the request was left unset."""
+
+    reason = "INPUT_MISSING"
+
+
+class UnknownEnumValue(InvalidInput):
+    """An enum number that this server does not know."""
+
+    reason = "ENUM_VALUE_UNKNOWN"
+
+
+class BatchTooLarge(InvalidInput):
+    """More items in one batch request than the server takes."""
+
+    reason = "BATCH_TOO_LARGE"
+
+
+class ItemNotFound(ClipsearchError):
+    """No item of that id is in the index."""
+
+    code = Code.NOT_FOUND
+    reason = "ITEM_NOT_FOUND"
+
+
+class NoIndex(ClipsearchError):
+    """The server was started without an index, so it embeds but cannot search."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "NO_INDEX"
+
+
+class QueueFull(ClipsearchError):
+    """The lane holds as much as it may; trying again a little later can succeed."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "QUEUE_FULL"
+    retryable = True
+
+
+class DeadlineExpired(ClipsearchError):
+    """The caller's deadline passed while the item waited; it was never computed."""
+
+    code = Code.DEADLINE_EXCEEDED
+    reason = "DEADLINE_EXCEEDED"
+
+
+class Cancelled(ClipsearchError):
+    """The caller went away."""
+
+    code = Code.CANCELLED
+    reason = "CANCELLED"
+
+
+class ShuttingDown(ClipsearchError):
+    """The server is draining and takes nothing new; another replica may."""
+
+    code = Code.UNAVAILABLE
+    reason = "SHUTTING_DOWN"
+    retryable = True
+
+
+class ComputeFailed(ClipsearchError):
+    """The encoder or index failed on this item; the log has the cause."""
+
+    reason = "COMPUTE_FAILED"
+
+
+class UnusableBundle(ClipsearchError):
+    """A bundle on disk is missing, incomplete, of another format version, or does not match its hashes."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "BUNDLE_UNUSABLE"
+
+
+class UnusableIndex(ClipsearchError):
+    """An index on disk is missing, torn, of another format version, or does not fit the bundle."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "INDEX_UNUSABLE"
+
+
+class DeviceUnavailable(ClipsearchError):
+    """The device asked for cannot be used; never replaced by another one silently."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "DEVICE_UNAVAILABLE"
+
+
+class ConfigError(ClipsearchError):
+    """A setting is missing or wrong; raised at start, never while serving."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "CONFIG_INVALID"

@@ -1,0 +1,107 @@
+"""The Protocols that the layers meet at.
+
+Items that cross them are plain arrays and numbers, so that a lane may later live in another process or on another
+machine without the services noticing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+TokenIds = NDArray[np.int64]
+"""int64 [length]: begin-of-text … end-of-text, not padded, length <= the context length."""
+
+Pixels = NDArray[np.uint8]
+"""uint8 [size, size, 3]: RGB, already resized and cropped, not normalised."""
+
+Vectors = NDArray[np.float32]
+"""float32 [n, dimension]; rows have unit length unless said otherwise."""
+
+Rows = NDArray[np.int64]
+"""int64 row numbers inside an index; -1 where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """One tokenised text: its ids and whether the context length cut it short."""
+
+    ids: TokenIds
+    truncated: bool
+
+
+class Tokenizer(Protocol):
+    """Text to token ids, equal to the checkpoint's own tokenizer."""
+
+    context_length: int
+
+    def __call__(self, text: str) -> Tokens:
+        """Tokenise one text, truncated to ``context_length`` with the end token kept. Thread-safe."""
+        ...
+
+
+class ImagePreprocessor(Protocol):
+    """Encoded image to the pixels that the image tower takes."""
+
+    image_size: int
+
+    def __call__(self, data: bytes) -> Pixels:
+        """Decode, orient, convert to RGB, resize and crop as the checkpoint's processor does. Thread-safe.
+
+        Raises EmptyImage, ImageTooLarge, TooManyPixels, UnsupportedImage or CorruptImage.
+        """
+        ...
+
+
+class TextEncoder(Protocol):
+    """The text tower."""
+
+    dimension: int
+
+    def encode(self, batch: Sequence[TokenIds]) -> Vectors:
+        """Embed ``n`` token sequences of any lengths; returns float32 [n, dimension] with rows of unit length."""
+        ...
+
+
+class ImageEncoder(Protocol):
+    """The image tower."""
+
+    dimension: int
+
+    def encode(self, batch: Sequence[Pixels]) -> Vectors:
+        """Embed ``n`` pixel arrays; returns float32 [n, dimension] with rows of unit length."""
+        ...
+
+
+class VectorIndex(Protocol):
+    """Nearest neighbours by cosine (inner product of unit vectors); knows vectors and row numbers, nothing else.
+
+    One caller at a time: implementations need not be thread-safe (GPU FAISS is not), the search lane serialises.
+    """
+
+    dimension: int
+    size: int
+    max_nprobe: int
+    """Largest nprobe that a query may ask for; 1 where the index has no lists (exact)."""
+
+    def search(self, queries: Vectors, k: int, nprobe: int | None = None) -> tuple[NDArray[np.float32], Rows]:
+        """Return (scores float32 [n, k], rows int64 [n, k]), best first; rows are -1 past the index's size.
+
+        Scores are exact cosines, also where candidates come from quantised codes. ``nprobe`` overrides the tuned value
+        and is ignored by an exact index.
+        """
+        ...
+
+    def vectors(self, rows: Rows) -> Vectors:
+        """Return the stored vectors of the given rows, float32 [n, dimension]."""
+        ...
+
+
+class Clock(Protocol):
+    """Monotonic time; a fake one drives the tests."""
+
+    def __call__(self) -> float:
+        """Seconds from an arbitrary origin, never going back."""
+        ...

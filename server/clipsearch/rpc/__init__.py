@@ -1,0 +1,1 @@
+"""Servicers, interceptors, and the one mapping from errors to statuses."""
