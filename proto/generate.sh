@@ -1,0 +1,24 @@
+#!/bin/sh
+# Regenerates clipsearch.v1 from proto/ into the given root (default: server), or lints with `--lint`.
+# Needs the dev extra; PYTHON names its interpreter.
+set -eu
+cd "$(dirname "$0")/.."
+python=${PYTHON:-.venv/bin/python}
+bin=$(dirname "$python")
+# The .proto files of google.rpc travel inside the googleapis-common-protos package.
+include=$("$python" -c 'import pathlib, google.rpc.status_pb2 as s; print(pathlib.Path(s.__file__).parents[2])')
+
+if [ "${1:-}" = --lint ]; then
+    image=$(mktemp)
+    trap 'rm -f "$image"' EXIT
+    "$python" -m grpc_tools.protoc -Iproto "-I$include" --include_source_info --include_imports \
+        --descriptor_set_out="$image" proto/clipsearch/v1/*.proto
+    exec "$bin/buf" lint "$image#format=binpb" --path clipsearch --config proto/buf.yaml
+fi
+
+out=${1:-server}
+PATH="$bin:$PATH" "$python" -m grpc_tools.protoc -Iproto "-I$include" \
+    --python_out="$out" --grpc_python_out="$out" --mypy_out="$out" --mypy_grpc_out="$out" \
+    proto/clipsearch/v1/*.proto
+# A proto file without services yields an empty stub module.
+rm -f "$out"/clipsearch/v1/common_pb2_grpc.py "$out"/clipsearch/v1/common_pb2_grpc.pyi
