@@ -183,6 +183,14 @@ class Cancelled(ClipsearchError):
     reason = "CANCELLED"
 
 
+class NotReady(ClipsearchError):
+    """The models are still warming up, or their warm-up failed; the health service says which replica to use."""
+
+    code = Code.UNAVAILABLE
+    reason = "NOT_READY"
+    retryable = True
+
+
 class ShuttingDown(ClipsearchError):
     """The server is draining and takes nothing new; another replica may."""
 

@@ -6,6 +6,7 @@ machine without the services noticing.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +23,13 @@ Vectors = NDArray[np.float32]
 
 Rows = NDArray[np.int64]
 """int64 row numbers inside an index; -1 where there is none."""
+
+
+class Priority(Enum):
+    """Which of a lane's two queues an item joins."""
+
+    INTERACTIVE = "interactive"
+    BULK = "bulk"
 
 
 @dataclass(frozen=True, slots=True)

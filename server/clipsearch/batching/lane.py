@@ -1,0 +1,204 @@
+"""A lane: queue, worker threads, and the way back to the event loop.
+
+Workers pull: a worker that finishes a batch takes the next one itself, under the lane's lock, without asking the event
+loop. (Dispatching from the loop was the alternative; it leaves the device idle for a loop round trip per batch, which
+under load is the time the loop needs for everything else.) Results go back with one ``call_soon_threadsafe`` per
+batch, so the loop is woken once however many items the batch held.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from clipsearch.batching.admission import Admission
+from clipsearch.batching.policy import BatchPolicy
+from clipsearch.batching.queue import Entry, LaneQueue, Taken
+from clipsearch.errors import ClipsearchError, ComputeFailed, DeadlineExpired, ShuttingDown
+from clipsearch.ports import Clock, Priority
+
+logger = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+Output = TypeVar("Output")
+
+Run = Callable[[Sequence[Item]], Sequence[Output | ClipsearchError]]
+"""Computes one batch on a worker thread. Returns one output per item, in order; an error in an item's place fails that
+item alone. What it raises is taken to be the fault of some item, which is then searched for by halving the batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[Output]):
+    """An output and where its time went."""
+
+    output: Output
+    queued_s: float
+    ran_s: float
+    batch_size: int
+
+
+@dataclass(slots=True)
+class LaneCounts:
+    """Totals since the start; read by telemetry and tests."""
+
+    batches: int = 0
+    items: int = 0
+    failed: int = 0
+    expired: int = 0
+    cancelled: int = 0
+    cost: int = 0
+    padded_cost: int = 0
+
+
+class Lane(Generic[Item, Output]):
+    """Queue, batcher and workers of one stage.
+
+    ``submit`` is called on the event loop that ``start`` was called on. Callers hold places of ``admission`` around
+    ``submit``, so the queue is bounded by the lane's capacity.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        run: Run[Item, Output],
+        policy: BatchPolicy,
+        *,
+        capacity: int,
+        workers: int = 1,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.admission = Admission(name, capacity)
+        self.counts = LaneCounts()
+        self._run = run
+        self._clock = clock
+        self._queue: LaneQueue[Item, Answer[Output]] = LaneQueue(policy)
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._threads = [
+            threading.Thread(target=self._work, name=f"{name}-lane-{n}", daemon=True) for n in range(workers)
+        ]
+
+    def start(self) -> None:
+        """Start the workers; their results go to the running event loop."""
+        self._loop = asyncio.get_running_loop()
+        for thread in self._threads:
+            thread.start()
+        self.admission.open()
+
+    async def stop(self) -> None:
+        """Refuse new items, finish those that wait, and end the workers."""
+        self.admission.close()
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            if thread.is_alive():
+                await asyncio.to_thread(thread.join)
+
+    async def submit(
+        self,
+        item: Item,
+        *,
+        length: int = 1,
+        priority: Priority = Priority.INTERACTIVE,
+        deadline: float = float("inf"),
+    ) -> Answer[Output]:
+        """Compute one item in some batch.
+
+        ``length`` is the item's cost before padding; ``deadline`` is on the lane's clock. Raises DeadlineExpired if it
+        passes while the item waits, ShuttingDown after ``stop``, and whatever error the item itself earned.
+        """
+        future: asyncio.Future[Answer[Output]] = asyncio.get_running_loop().create_future()
+        entry = Entry(item, future, length, priority, deadline, self._clock())
+        with self._changed:
+            if self._stopping:
+                raise ShuttingDown("the server is shutting down")
+            self._queue.add(entry)
+            self._changed.notify()
+        try:
+            return await future
+        except asyncio.CancelledError:
+            with self._changed:
+                self._queue.discard(entry)
+            self.counts.cancelled += 1
+            raise
+
+    def waiting(self) -> int:
+        """Number of items queued now."""
+        with self._changed:
+            return len(self._queue)
+
+    def _work(self) -> None:
+        while (taken := self._next()) is not None:
+            if taken.expired:
+                self._to_loop(self._expire, taken.expired)
+            batch = taken.batch
+            if not batch:
+                continue
+            started = self._clock()
+            outputs = self._compute([entry.item for entry in batch])
+            self._to_loop(self._deliver, batch, outputs, started, self._clock())
+
+    def _next(self) -> Taken[Item, Answer[Output]] | None:
+        """Block until there is a batch; None once stopped and empty."""
+        with self._changed:
+            while True:
+                wait_s = self._queue.ready_in(self._clock())
+                if wait_s == 0.0 or (wait_s is not None and self._stopping):
+                    return self._queue.take(self._clock())
+                if self._stopping:
+                    return None
+                self._changed.wait(wait_s)
+
+    def _compute(self, items: list[Item]) -> Sequence[Output | ClipsearchError]:
+        """Run a batch; where that raises, halve it until the items at fault stand alone."""
+        try:
+            outputs = self._run(items)
+            if len(outputs) != len(items):
+                raise ComputeFailed(f"the {self.name} lane got {len(outputs)} outputs for {len(items)} items")
+        except Exception as error:  # a worker must outlive any model; the cause is logged and returned
+            if len(items) > 1:
+                half = len(items) // 2
+                return [*self._compute(items[:half]), *self._compute(items[half:])]
+            if isinstance(error, ClipsearchError):
+                return [error]
+            logger.exception("the %s lane failed on an item", self.name)
+            return [ComputeFailed(f"the {self.name} stage failed on this item")]
+        return outputs
+
+    def _to_loop(self, callback: Callable[..., None], *args: object) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(callback, *args)
+
+    def _deliver(
+        self,
+        batch: list[Entry[Item, Answer[Output]]],
+        outputs: Sequence[Output | ClipsearchError],
+        started: float,
+        finished: float,
+    ) -> None:
+        counts = self.counts
+        counts.batches += 1
+        counts.items += len(batch)
+        counts.cost += sum(entry.length for entry in batch)
+        counts.padded_cost += len(batch) * max(entry.length for entry in batch)
+        ran_s = finished - started
+        for entry, output in zip(batch, outputs, strict=True):
+            if entry.future.done():
+                continue
+            if isinstance(output, ClipsearchError):
+                counts.failed += 1
+                entry.future.set_exception(output)
+            else:
+                entry.future.set_result(Answer(output, started - entry.enqueued, ran_s, len(batch)))
+
+    def _expire(self, entries: list[Entry[Item, Answer[Output]]]) -> None:
+        for entry in entries:
+            if not entry.future.done():
+                self.counts.expired += 1
+                entry.future.set_exception(DeadlineExpired(f"the deadline passed in the {self.name} queue"))

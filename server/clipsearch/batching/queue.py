@@ -1,0 +1,108 @@
+"""The items that wait for a batch: two priorities, first come first served within each length group.
+
+Not thread-safe and without a clock of its own: the lane holds a lock around it and tells it the time, so tests can
+drive it through any schedule without sleeping.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Generic, TypeVar
+
+from clipsearch.batching.policy import BatchPolicy, choose, is_full
+from clipsearch.ports import Priority
+
+Item = TypeVar("Item")
+Output = TypeVar("Output")
+
+
+@dataclass(slots=True, eq=False)
+class Entry(Generic[Item, Output]):
+    """One item on its way through a lane."""
+
+    item: Item
+    future: "asyncio.Future[Output]"
+    length: int
+    priority: Priority
+    deadline: float
+    """Clock time after which nobody wants the answer; infinity for none."""
+    enqueued: float
+
+
+@dataclass(slots=True)
+class Taken(Generic[Item, Output]):
+    """What one look at the queue gave."""
+
+    batch: list[Entry[Item, Output]] = field(default_factory=list)
+    expired: list[Entry[Item, Output]] = field(default_factory=list)
+
+
+class LaneQueue(Generic[Item, Output]):
+    """Waiting entries and the rule for who is next."""
+
+    def __init__(self, policy: BatchPolicy) -> None:
+        self._policy = policy
+        # Dicts keep the order of arrival and remove a cancelled entry in constant time.
+        self._interactive: dict[Entry[Item, Output], None] = {}
+        self._bulk: dict[Entry[Item, Output], None] = {}
+        # Cost that bulk is owed: grows by its share of each interactive batch that ran while bulk waited.
+        self._owed_to_bulk = 0.0
+
+    def __len__(self) -> int:
+        return len(self._interactive) + len(self._bulk)
+
+    def add(self, entry: Entry[Item, Output]) -> None:
+        """Append an entry."""
+        self._waiting(entry.priority)[entry] = None
+
+    def discard(self, entry: Entry[Item, Output]) -> None:
+        """Remove an entry whose caller went away; without effect if it was already taken."""
+        self._waiting(entry.priority).pop(entry, None)
+
+    def ready_in(self, now: float) -> float | None:
+        """Seconds until a batch should be taken: 0 at once, None while nothing waits."""
+        if not self:
+            return None
+        if self._policy.max_delay_s == 0.0:
+            return 0.0
+        for waiting in (self._interactive, self._bulk):
+            if is_full([entry.length for entry in islice(waiting, self._policy.max_items)], self._policy):
+                return 0.0
+        oldest = min(next(iter(waiting)).enqueued for waiting in (self._interactive, self._bulk) if waiting)
+        return max(0.0, oldest + self._policy.max_delay_s - now)
+
+    def take(self, now: float) -> Taken[Item, Output]:
+        """Remove and return the next batch, along with the expired entries met on the way."""
+        taken: Taken[Item, Output] = Taken()
+        while self and not taken.batch:
+            priority = self._turn()
+            self._take_from(priority, now, taken)
+            self._settle(priority, sum(entry.length for entry in taken.batch))
+        return taken
+
+    def _take_from(self, priority: Priority, now: float, taken: Taken[Item, Output]) -> None:
+        waiting = self._waiting(priority)
+        window: list[Entry[Item, Output]] = []
+        for entry in islice(waiting, 4 * self._policy.max_items):
+            (taken.expired if entry.deadline <= now else window).append(entry)
+        if window:
+            taken.batch = [window[i] for i in choose([entry.length for entry in window], self._policy)]
+        for entry in (*taken.batch, *taken.expired):
+            waiting.pop(entry, None)
+
+    def _turn(self) -> Priority:
+        if self._interactive and self._bulk:
+            return Priority.BULK if self._owed_to_bulk > 0.0 else Priority.INTERACTIVE
+        # A share is for sharing: with nobody to share with, nothing is owed.
+        self._owed_to_bulk = 0.0
+        return Priority.INTERACTIVE if self._interactive else Priority.BULK
+
+    def _settle(self, served: Priority, cost: int) -> None:
+        share = self._policy.bulk_share
+        if served is Priority.INTERACTIVE and self._bulk:
+            self._owed_to_bulk += share * cost
+        elif served is Priority.BULK and self._interactive:
+            self._owed_to_bulk -= (1.0 - share) * cost
+
+    def _waiting(self, priority: Priority) -> dict[Entry[Item, Output], None]:
+        return self._interactive if priority is Priority.INTERACTIVE else self._bulk
