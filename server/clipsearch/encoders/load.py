@@ -1,0 +1,47 @@
+"""The way in: a bundle directory to everything that turns texts and pictures into vectors."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipsearch.encoders.manifest import Manifest, load_bundle
+from clipsearch.encoders.preprocess import ImageLimits, PillowPreprocessor
+from clipsearch.encoders.runtime import RuntimeOptions
+from clipsearch.encoders.tokenizer import BpeTokenizer
+from clipsearch.encoders.towers import OnnxImageEncoder, OnnxTextEncoder
+
+
+@dataclass(frozen=True, slots=True)
+class Encoders:
+    """One bundle, loaded."""
+
+    manifest: Manifest
+    tokenizer: BpeTokenizer
+    preprocessor: PillowPreprocessor
+    text: OnnxTextEncoder
+    image: OnnxImageEncoder
+
+    def warm_up(self) -> None:
+        """Run both towers on representative shapes; raises ComputeFailed where an answer is unusable."""
+        self.text.warm_up()
+        self.image.warm_up()
+
+
+def load_encoders(
+    directory: str | Path,
+    options: RuntimeOptions | None = None,
+    limits: ImageLimits | None = None,
+) -> Encoders:
+    """Check a bundle's files and load it; seconds for a large model, so not on an event loop.
+
+    Raises UnusableBundle where the bundle cannot be trusted and DeviceUnavailable where the device cannot be had.
+    """
+    bundle = load_bundle(directory)
+    manifest = bundle.manifest
+    options = options or RuntimeOptions()
+    return Encoders(
+        manifest=manifest,
+        tokenizer=BpeTokenizer.of(bundle),
+        preprocessor=PillowPreprocessor(manifest.preprocess, manifest.image_size, limits),
+        text=OnnxTextEncoder(bundle, options),
+        image=OnnxImageEncoder(bundle, options),
+    )

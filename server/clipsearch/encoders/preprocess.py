@@ -1,0 +1,203 @@
+"""Encoded pictures to the pixels that the image tower takes.
+
+The order is that of the checkpoint's processor (convert, resize the shortest edge, centre crop), bit for bit, with what
+a processor leaves to its caller done first: limits, orientation and transparency. JPEG's ``draft`` mode would be faster
+on large photographs, but it filters differently and so changes the answer; it is not used.
+
+Everything runs in worker threads. Pillow lets go of the GIL while it decodes and resizes, and an instance holds no
+state but its settings.
+"""
+
+import io
+import math
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from clipsearch.encoders.manifest import PreprocessRule
+from clipsearch.errors import CorruptImage, EmptyImage, ImageTooLarge, TooManyPixels, UnsupportedImage
+from clipsearch.ports import Pixels
+
+FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+"""The formats that are decoded, by Pillow's names; anything else is refused unread."""
+
+_ORIENTATION_TAG: Final = 0x0112
+_TRANSPOSE: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation to what undoes it; 1 and unknown values need nothing. Exif 2.32, section 4.6.4."""
+
+_FILTER_REACH: Final = 3
+"""Support of the widest filter (Lanczos), in pixels of the smaller grid."""
+
+_LONGEST_RESIZED_EDGE: Final = 16
+"""In units of the resized short edge; pictures longer than this are cropped while they are resized."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """What a picture may cost, checked before any pixel is decoded.
+
+    The default of 64 megapixels takes about 256 MiB while a picture is converted, and stays below the size at which
+    Pillow itself starts to warn.
+    """
+
+    max_bytes: int = 20 * 1024 * 1024
+    max_pixels: int = 64 * 1000 * 1000
+
+
+class PillowPreprocessor:
+    """The checkpoint's preprocessing rule over Pillow; see ``ports.ImagePreprocessor``."""
+
+    def __init__(self, rule: PreprocessRule, image_size: int, limits: ImageLimits | None = None) -> None:
+        self._rule = rule
+        self._limits = limits or ImageLimits()
+        self._resample = Image.Resampling(rule.resample)
+        self.image_size = image_size
+
+    def __call__(self, data: bytes) -> Pixels:
+        """Return uint8 [size, size, 3], RGB: oriented by EXIF, composited on white, resized, centre-cropped.
+
+        Animations give their first frame. Raises EmptyImage, ImageTooLarge, TooManyPixels, UnsupportedImage or
+        CorruptImage.
+        """
+        picture = decode(data, self._limits)
+        if self._rule.do_resize:
+            picture = self._resize(picture)
+        if self._rule.do_center_crop:
+            picture = _center_crop(picture, self._rule)
+        pixels = np.asarray(picture)
+        if pixels.shape != (self.image_size, self.image_size, 3):
+            # Only a rule without resize or crop gets here: the picture must then have the size already.
+            raise UnsupportedImage(
+                f"The picture comes out as {picture.width} x {picture.height} pixels, "
+                f"and this model takes {self.image_size} x {self.image_size} only."
+            )
+        return pixels
+
+    def _resize(self, picture: Image.Image) -> Image.Image:
+        width, height = picture.size
+        if self._rule.shortest_edge is None:
+            new_height, new_width = self._rule.resize_to or (height, width)
+            return picture.resize((new_width, new_height), self._resample)
+        # Rounded as transformers.image_transforms.get_resize_output_image_size does.
+        edge, short, long = self._rule.shortest_edge, min(width, height), max(width, height)
+        new_long = int(edge * long / short)
+        crop = self._rule.crop_size
+        if new_long > _LONGEST_RESIZED_EDGE * edge and self._rule.do_center_crop and crop is not None:
+            return self._resize_middle(picture, edge, new_long, max(crop))
+        return picture.resize((edge, new_long) if width <= height else (new_long, edge), self._resample)
+
+    def _resize_middle(self, picture: Image.Image, edge: int, new_long: int, crop: int) -> Image.Image:
+        """Resize only what the crop keeps: a picture of 1 x 50,000,000 pixels would else become 11 billion.
+
+        Pillow's ``box`` samples the same grid, up to rounding, and the middle is kept in the middle. The picture is cut
+        to the box and the filter's reach first, since ``box`` is single precision inside.
+        """
+        upright = picture.width <= picture.height
+        long = max(picture.size)
+        scale = long / new_long
+        kept = min(new_long, crop + (new_long - crop) % 2)
+        start = (new_long - kept) // 2 * scale
+        reach = math.ceil(_FILTER_REACH * max(scale, 1.0)) + 1
+        low, high = max(0, math.floor(start) - reach), min(long, math.ceil(start + kept * scale) + reach)
+        near, far = start - low, start - low + kept * scale
+        if upright:
+            part = picture.crop((0, low, picture.width, high))
+            return part.resize((edge, kept), self._resample, box=(0, near, picture.width, far))
+        part = picture.crop((low, 0, high, picture.height))
+        return part.resize((kept, edge), self._resample, box=(near, 0, far, picture.height))
+
+
+def decode(data: bytes, limits: ImageLimits) -> Image.Image:
+    """Decode to an RGB picture of full size, oriented by EXIF, transparency composited on white.
+
+    Byte and pixel limits are checked first, from the header alone. Raises EmptyImage, ImageTooLarge, TooManyPixels,
+    UnsupportedImage or CorruptImage.
+    """
+    if not data:
+        raise EmptyImage("The image has no bytes.")
+    if len(data) > limits.max_bytes:
+        raise ImageTooLarge(
+            f"The image has {len(data)} bytes, and the limit is {limits.max_bytes}.",
+            metadata={"bytes": str(len(data)), "max_bytes": str(limits.max_bytes)},
+        )
+    image = _open(data)
+    pixels = image.width * image.height
+    if pixels > limits.max_pixels:
+        raise TooManyPixels(
+            f"The image has {image.width} x {image.height} pixels, and the limit is {limits.max_pixels} in all.",
+            metadata={"pixels": str(pixels), "max_pixels": str(limits.max_pixels)},
+        )
+    try:
+        image.load()
+        return _to_rgb(_orient(image))
+    except MemoryError:
+        raise
+    except Exception as exc:
+        # On hostile bytes Pillow's decoders raise whatever comes up, and all of it means the same.
+        raise CorruptImage(f"The {image.format} image is truncated or broken: {exc}.") from exc
+
+
+def _open(data: bytes) -> Image.Image:
+    """Read the header; no pixel is decoded."""
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
+        # A warning only where warnings are errors; the limit of decode() catches the rest.
+        raise TooManyPixels("The image header announces more pixels than any limit allows.") from exc
+    except UnidentifiedImageError as exc:
+        raise UnsupportedImage(f"The data is not a picture in one of the formats {', '.join(FORMATS)}.") from exc
+    except MemoryError:
+        raise
+    except Exception as exc:  # see decode()
+        raise CorruptImage(f"The image header is broken: {exc}.") from exc
+
+
+def _orient(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+    except (OSError, SyntaxError, ValueError, TypeError, struct.error):
+        # Broken metadata does not break the picture; every viewer shows it unrotated, and so do we.
+        orientation = 1
+    transpose = _TRANSPOSE.get(orientation)
+    return image if transpose is None else image.transpose(transpose)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image
+    if image.mode.startswith("I;16"):
+        # White is 65535 here; Pillow's own conversion would clip everything over 255 to white.
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGB", rgba.size, (255, 255, 255))
+        white.paste(rgba, mask=rgba)
+        return white
+    return image.convert("RGB")
+
+
+def _center_crop(picture: Image.Image, rule: PreprocessRule) -> Image.Image:
+    """Crop, padding with black where the picture is smaller, as transformers.image_transforms.center_crop does.
+
+    Pillow's ``crop`` fills what lies outside with zeros, so the offsets are all there is to it.
+    """
+    height, width = rule.crop_size or (picture.height, picture.width)
+    left, top = _crop_start(picture.width, width), _crop_start(picture.height, height)
+    if (left, top, width, height) == (0, 0, picture.width, picture.height):
+        return picture
+    return picture.crop((left, top, left + width, top + height))
+
+
+def _crop_start(size: int, crop: int) -> int:
+    return (size - crop) // 2

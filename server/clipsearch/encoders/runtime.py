@@ -1,0 +1,121 @@
+"""ONNX Runtime: the one place that imports it, chooses a device and sets its threads."""
+
+import importlib
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final, Literal, get_args
+
+from numpy.typing import NDArray
+
+from clipsearch.encoders.manifest import Precision
+from clipsearch.errors import ComputeFailed, DeviceUnavailable, UnusableBundle
+from clipsearch.ports import Vectors
+
+Device = Literal["auto", "cpu", "cuda"]
+DEVICES: Final[tuple[Device, ...]] = get_args(Device)
+
+_CPU: Final = "CPUExecutionProvider"
+_CUDA: Final = "CUDAExecutionProvider"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeOptions:
+    """How sessions run.
+
+    ``threads`` is the number of threads one run computes with, the caller's own included; 0 is one per physical core.
+    ``spinning`` lets idle worker threads burn their core while they wait for the next operator. It makes a lone session
+    a little faster, and takes the core from everything else in the process, so a server leaves it off.
+    """
+
+    device: Device = "auto"
+    threads: int = 0
+    spinning: bool = False
+
+
+def onnxruntime() -> ModuleType:
+    """Import ONNX Runtime with its telemetry off: from 1.29 on it phones home unless told so before the import."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    return importlib.import_module("onnxruntime")
+
+
+def resolve_device(device: Device, precision: Precision) -> Literal["cpu", "cuda"]:
+    """Turn ``auto`` into a device; refuse what cannot be.
+
+    Raises DeviceUnavailable: for an unknown name, where ONNX Runtime has no CUDA, and for an int8 bundle on CUDA, whose
+    operators would run on the CPU one by one without anybody noticing.
+    """
+    if device not in DEVICES:
+        raise DeviceUnavailable(f"Device {device!r} is none of {', '.join(DEVICES)}.")
+    if device == "cpu":
+        return "cpu"
+    has_cuda = _CUDA in onnxruntime().get_available_providers()
+    if device == "auto":
+        return "cuda" if has_cuda and precision != "int8" else "cpu"
+    if precision == "int8":
+        raise DeviceUnavailable("An int8 bundle is made for the CPU; export it as fp16 to serve it on cuda.")
+    if not has_cuda:
+        raise DeviceUnavailable(
+            "Device cuda was asked for, and the installed ONNX Runtime has no CUDA (onnxruntime-gpu does)."
+        )
+    return "cuda"
+
+
+class Graph:
+    """One loaded ONNX graph of one input and one output."""
+
+    def __init__(self, path: Path, device: Literal["cpu", "cuda"], options: RuntimeOptions) -> None:
+        """Load a graph on the device given, and nowhere else.
+
+        Raises UnusableBundle where the graph cannot be loaded and DeviceUnavailable where CUDA cannot.
+        """
+        ort = onnxruntime()
+        wanted: str = _CPU
+        settings: dict[str, str] = {}
+        if device == "cuda":
+            wanted, settings = _CUDA, {"cudnn_conv_algo_search": "HEURISTIC"}
+            ort.preload_dlls()  # finds CUDA and cuDNN where pip put them, and goes on where it can't
+        try:
+            session = ort.InferenceSession(str(path), _session_options(ort, options), providers=[(wanted, settings)])
+        except Exception as exc:  # ONNX Runtime's own exceptions share no base but Exception
+            if device == "cuda" and "CUDA" in str(exc):
+                raise DeviceUnavailable(f"CUDA cannot be used: {_first_line(exc)}.") from exc
+            raise UnusableBundle(f"{path} cannot be loaded by ONNX Runtime: {_first_line(exc)}.") from exc
+        session.disable_fallback()
+        actual = session.get_providers()
+        if actual[0] != wanted:
+            # With a log line and no error ONNX Runtime takes the CPU when CUDA's libraries don't load.
+            raise DeviceUnavailable(f"Device {device} was asked for, and ONNX Runtime has only {', '.join(actual)}.")
+        self._session = session
+        self._input = session.get_inputs()[0].name
+        self._outputs = [session.get_outputs()[0].name]
+        logger.info("loaded %s on %s with %d threads", path.name, device, options.threads)
+
+    def run(self, values: NDArray[Any]) -> Vectors:
+        """Run one batch; raises ComputeFailed, with ONNX Runtime's error as its cause."""
+        try:
+            vectors: Vectors = self._session.run(self._outputs, {self._input: values})[0]
+        except Exception as exc:  # ONNX Runtime's own exceptions share no base but Exception
+            raise ComputeFailed("The encoder failed on this batch.") from exc
+        return vectors
+
+
+def _session_options(ort: ModuleType, options: RuntimeOptions) -> Any:
+    session_options = ort.SessionOptions()
+    session_options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    session_options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    session_options.intra_op_num_threads = options.threads
+    session_options.inter_op_num_threads = 1
+    # A memory plan is kept for every input shape seen, and text batches come in thousands of shapes.
+    session_options.enable_mem_pattern = False
+    session_options.add_session_config_entry("session.intra_op.allow_spinning", "1" if options.spinning else "0")
+    session_options.log_severity_level = 3
+    return session_options
+
+
+def _first_line(exc: Exception) -> str:
+    return str(exc).strip().splitlines()[0].rstrip(".") if str(exc).strip() else type(exc).__name__

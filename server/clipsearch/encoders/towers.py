@@ -1,0 +1,85 @@
+"""The two towers: batches of token ids or pixels to unit vectors, by ONNX Runtime."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from clipsearch.encoders.manifest import Bundle
+from clipsearch.encoders.runtime import Graph, RuntimeOptions, resolve_device
+from clipsearch.errors import ComputeFailed
+from clipsearch.ports import Pixels, TokenIds, Vectors
+
+_UNIT_TOLERANCE: Final = 1e-3
+"""How far a warm-up vector's norm may be from 1; fp16 towers normalise in float32 too."""
+
+
+class OnnxTextEncoder:
+    """The text tower of a bundle; see ``ports.TextEncoder``. One call at a time is what it is tuned for."""
+
+    def __init__(self, bundle: Bundle, options: RuntimeOptions) -> None:
+        """Load the graph; raises UnusableBundle or DeviceUnavailable."""
+        manifest = bundle.manifest
+        self.dimension = manifest.dimension
+        self.context_length = manifest.context_length
+        self._bos_id, self._eos_id, self._pad_id = manifest.bos_id, manifest.eos_id, manifest.pad_id
+        self._graph = Graph(bundle.text_graph, resolve_device(options.device, manifest.precision), options)
+
+    def encode(self, batch: Sequence[TokenIds]) -> Vectors:
+        """Embed int64 id sequences of any lengths: float32 [n, dimension], rows of unit length.
+
+        Rows are padded to the longest in the batch, which changes nothing: attention is causal and pooling looks at the
+        first end token. It only costs, so callers group texts of like length.
+        """
+        if not batch:
+            return np.empty((0, self.dimension), dtype=np.float32)
+        if len(batch) == 1:
+            return self._graph.run(batch[0][np.newaxis])
+        ids = np.full((len(batch), max(map(len, batch))), self._pad_id, dtype=np.int64)
+        for row, tokens in zip(ids, batch, strict=True):
+            row[: len(tokens)] = tokens
+        return self._graph.run(ids)
+
+    def warm_up(self, batch_sizes: Sequence[int] = (1, 8)) -> None:
+        """Run the shortest, a middling and the longest text at each batch size, so that no caller pays for first times.
+
+        Raises ComputeFailed where an answer is not finite, of unit length and of the right shape.
+        """
+        for size in batch_sizes:
+            for length in (2, min(12, self.context_length), self.context_length):
+                ids = np.full(length, self._bos_id, dtype=np.int64)
+                ids[-1] = self._eos_id
+                _check(self.encode([ids] * size), size, self.dimension, "text")
+
+
+class OnnxImageEncoder:
+    """The image tower of a bundle; see ``ports.ImageEncoder``. One call at a time is what it is tuned for."""
+
+    def __init__(self, bundle: Bundle, options: RuntimeOptions) -> None:
+        """Load the graph; raises UnusableBundle or DeviceUnavailable."""
+        manifest = bundle.manifest
+        self.dimension = manifest.dimension
+        self.image_size = manifest.image_size
+        self._graph = Graph(bundle.image_graph, resolve_device(options.device, manifest.precision), options)
+
+    def encode(self, batch: Sequence[Pixels]) -> Vectors:
+        """Embed uint8 [size, size, 3] pixels: float32 [n, dimension], rows of unit length."""
+        if not batch:
+            return np.empty((0, self.dimension), dtype=np.float32)
+        return self._graph.run(batch[0][np.newaxis] if len(batch) == 1 else np.stack(batch))
+
+    def warm_up(self, batch_sizes: Sequence[int] = (1, 4)) -> None:
+        """Run grey pictures at each batch size; raises ComputeFailed as the text tower's does."""
+        grey = np.full((self.image_size, self.image_size, 3), 127, dtype=np.uint8)
+        for size in batch_sizes:
+            _check(self.encode([grey] * size), size, self.dimension, "image")
+
+
+def _check(vectors: Vectors, size: int, dimension: int, tower: str) -> None:
+    if vectors.shape != (size, dimension) or vectors.dtype != np.float32:
+        raise ComputeFailed(
+            f"The {tower} tower answered {vectors.dtype} {list(vectors.shape)} to the warm-up, "
+            f"not float32 [{size}, {dimension}]."
+        )
+    if not np.all(np.abs(np.linalg.norm(vectors, axis=1) - 1) < _UNIT_TOLERANCE):
+        raise ComputeFailed(f"The {tower} tower's warm-up vectors are not finite and of unit length.")
