@@ -34,7 +34,7 @@ class Admission:
         return self._inside
 
     def enter(self, priority: Priority, count: int = 1) -> None:
-        """Take ``count`` places, or none and raise QueueFull; NotReady before ``open``, ShuttingDown after ``close``."""
+        """Take ``count`` places or raise QueueFull; NotReady before ``open``, ShuttingDown after ``close``."""
         if self._refusal is not None:
             raise self._refusal(f"the {self._lane} lane takes no items: {self._refusal.reason.lower()}")
         limit = self._limits[priority]

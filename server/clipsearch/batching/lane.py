@@ -165,9 +165,9 @@ class Lane(Generic[Item, Output]):
             if len(items) > 1:
                 half = len(items) // 2
                 return [*self._compute(items[:half]), *self._compute(items[half:])]
+            logger.exception("the %s lane failed on an item", self.name)
             if isinstance(error, ClipsearchError):
                 return [error]
-            logger.exception("the %s lane failed on an item", self.name)
             return [ComputeFailed(f"the {self.name} stage failed on this item")]
         return outputs
 

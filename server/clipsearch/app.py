@@ -1,0 +1,192 @@
+"""The composition root: builds the parts from the settings, wires them, starts, warms up, drains."""
+
+import asyncio
+import functools
+import logging
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from clipsearch.batching.lane import Lane
+from clipsearch.batching.policy import BatchPolicy
+from clipsearch.catalogue.collection import Collection, open_collection
+from clipsearch.encoders.load import Encoders, load_encoders
+from clipsearch.encoders.manifest import Manifest
+from clipsearch.encoders.preprocess import ImageLimits
+from clipsearch.encoders.runtime import RuntimeOptions
+from clipsearch.errors import UnusableIndex
+from clipsearch.rpc.embedding import EmbeddingServicer
+from clipsearch.rpc.search import SearchServicer
+from clipsearch.rpc.server import RpcOptions, RpcServer
+from clipsearch.services.embed import EmbedService, ImageLane, TextLane, encode_batch
+from clipsearch.services.limits import RequestLimits
+from clipsearch.services.search import SearchLane, SearchService, search_batch
+from clipsearch.settings import Settings
+from clipsearch.v1 import embedding_pb2
+
+logger = logging.getLogger(__name__)
+
+# Python hands the interpreter lock over every 5 ms by default: a lane's worker that comes back from the encoder would
+# wait that long for a busy event loop, many times the encoder's own run on a small batch.
+SWITCH_INTERVAL_S = 0.0005
+
+
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """The stages that batch; ``search`` is None without an index."""
+
+    text: TextLane
+    image: ImageLane
+    search: SearchLane | None
+
+    @property
+    def all(self) -> list[TextLane | ImageLane | SearchLane]:
+        """The lanes there are, in the order in which a request passes them."""
+        return [lane for lane in (self.text, self.image, self.search) if lane is not None]
+
+
+class App:
+    """One server: ``start``, then ``stop`` or ``run`` until a signal."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Load the models and the index; seconds, and no port is open yet.
+
+        Raises UnusableBundle, UnusableIndex or DeviceUnavailable.
+        """
+        self.settings = settings
+        self.encoders = _load_encoders(settings)
+        self.collection = _load_collection(settings, self.encoders.manifest)
+        self.lanes = _lanes(settings, self.encoders, self.collection)
+        self._decoders = ThreadPoolExecutor(settings.decode_threads or settings.cores, thread_name_prefix="decode")
+        self._server = self._rpc()
+        self.port = 0
+
+    def _rpc(self) -> RpcServer:
+        settings, encoders, collection = self.settings, self.encoders, self.collection
+        limits = RequestLimits(
+            max_text_bytes=settings.max_text_bytes,
+            max_top_k=settings.max_top_k,
+            max_batch_items=settings.max_batch_items,
+        )
+        embed = EmbedService(
+            tokenizer=encoders.tokenizer,
+            preprocessor=encoders.preprocessor,
+            text_lane=self.lanes.text,
+            image_lane=self.lanes.image,
+            decoders=self._decoders,
+            limits=limits,
+        )
+        search = None
+        if collection is not None and self.lanes.search is not None:
+            search = SearchService(
+                embed=embed,
+                lane=self.lanes.search,
+                items=collection,
+                dimension=encoders.manifest.dimension,
+                max_nprobe=collection.index.max_nprobe,
+                limits=limits,
+            )
+        options = RpcOptions(settings.listen, settings.max_message_bytes, settings.max_concurrent_streams)
+        embedding = EmbeddingServicer(embed, _model(encoders.manifest), settings.stream_window)
+        return RpcServer(options, embedding, SearchServicer(search))
+
+    async def start(self) -> None:
+        """Open the port NOT_SERVING, warm the models up, and report SERVING.
+
+        Where the warm-up fails, the server stays up NOT_SERVING, so that an operator finds the reason in its log and
+        its health rather than a process that restarts for ever; the exception is raised all the same.
+        """
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        self.port = await self._server.start()
+        logger.info("listening on %s, port %d", self.settings.listen, self.port)
+        await asyncio.to_thread(self.encoders.warm_up)
+        for lane in self.lanes.all:
+            lane.start()
+        await self._server.report(True, search=self.lanes.search is not None)
+        logger.info("serving")
+
+    async def stop(self) -> None:
+        """Report NOT_SERVING, finish what was accepted within the grace period, end the lanes."""
+        await self._server.stop(self.settings.grace_s)
+        for lane in self.lanes.all:
+            await lane.stop()
+        self._decoders.shutdown()
+        if self.collection is not None:
+            self.collection.close()
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once."""
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def on_signal(number: int) -> None:
+            logger.info("%s: draining for up to %g s", signal.Signals(number).name, self.settings.grace_s)
+            # Back to the default action: whoever signals again does not want to wait.
+            loop.remove_signal_handler(signal.SIGTERM)
+            loop.remove_signal_handler(signal.SIGINT)
+            stopping.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, on_signal, number)
+        try:
+            await self.start()
+        except Exception:
+            logger.exception("the warm-up failed: staying up, NOT_SERVING")
+        await stopping.wait()
+        await self.stop()
+        logger.info("stopped")
+
+
+def _load_encoders(settings: Settings) -> Encoders:
+    options = RuntimeOptions(device=settings.device, threads=settings.encoder_threads)
+    limits = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
+    return load_encoders(settings.bundle, options, limits)
+
+
+def _load_collection(settings: Settings, manifest: Manifest) -> Collection | None:
+    if settings.index is None:
+        return None
+    collection = open_collection(settings.index, device=settings.device, threads=settings.search_threads)
+    if collection.model_hash not in {None, manifest.weight_hash}:
+        raise UnusableIndex(
+            f"the index {settings.index} was built with another model (weights {collection.model_hash}) "
+            f"than the bundle {settings.bundle} (weights {manifest.weight_hash})"
+        )
+    if collection.index.dimension != manifest.dimension:
+        raise UnusableIndex(
+            f"the index {settings.index} holds vectors of {collection.index.dimension} components, "
+            f"the bundle {settings.bundle} makes {manifest.dimension}"
+        )
+    return collection
+
+
+def _lanes(settings: Settings, encoders: Encoders, collection: Collection | None) -> Lanes:
+    def policy(max_items: int, max_cost: int, overhead: int = 0) -> BatchPolicy:
+        return BatchPolicy(
+            max_items, max_cost, overhead, bulk_share=settings.bulk_share, max_delay_s=settings.max_batch_delay_ms / 1e3
+        )
+
+    text_policy = policy(settings.text_batch_items, settings.text_batch_tokens, settings.text_batch_overhead_tokens)
+    image_policy = policy(settings.image_batch_items, settings.image_batch_items)
+    search_policy = policy(settings.search_batch_items, settings.search_batch_items)
+    capacity = settings.lane_capacity
+    return Lanes(
+        text=Lane("text", functools.partial(encode_batch, encoders.text), text_policy, capacity=capacity),
+        image=Lane("image", functools.partial(encode_batch, encoders.image), image_policy, capacity=capacity),
+        search=None
+        if collection is None
+        else Lane("search", functools.partial(search_batch, collection.index), search_policy, capacity=capacity),
+    )
+
+
+def _model(manifest: Manifest) -> embedding_pb2.Model:
+    return embedding_pb2.Model(
+        source=manifest.source,
+        weight_hash=manifest.weight_hash,
+        dimension=manifest.dimension,
+        context_length=manifest.context_length,
+        image_size=manifest.image_size,
+        precision=manifest.precision,
+        logit_scale=manifest.logit_scale,
+    )

@@ -1,0 +1,27 @@
+"""``clipsearch serve``."""
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Any
+
+import click
+
+from clipsearch.cli.options import settings_options
+
+
+@click.command(context_settings={"show_default": False})
+@click.option("--config", type=click.Path(path_type=Path), help="TOML file with settings. [CLIPSEARCH_CONFIG]")
+@settings_options
+def serve(config: Path | None, **flags: Any) -> None:
+    """Serve a model bundle, and an index if one is given, over gRPC until SIGTERM or Ctrl-C."""
+    from clipsearch.app import App
+    from clipsearch.settings import load
+
+    settings = load({name: value for name, value in flags.items() if value is not None}, config)
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    async def run() -> None:
+        await App(settings).run()  # built inside the loop: grpc.aio's server belongs to the loop it was made on
+
+    asyncio.run(run())

@@ -1,0 +1,74 @@
+"""The gRPC server: options, services, health and reflection."""
+
+from dataclasses import dataclass
+
+from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
+from grpc_health.v1.health import aio as aio_health
+from grpc_reflection.v1alpha import reflection
+
+from clipsearch.errors import ConfigError
+from clipsearch.rpc.embedding import EmbeddingServicer
+from clipsearch.rpc.search import SearchServicer
+from clipsearch.v1 import embedding_pb2, embedding_pb2_grpc, search_pb2, search_pb2_grpc
+
+EMBEDDING = embedding_pb2.DESCRIPTOR.services_by_name["EmbeddingService"].full_name
+SEARCH = search_pb2.DESCRIPTOR.services_by_name["SearchService"].full_name
+
+Status = health_pb2.HealthCheckResponse
+
+
+@dataclass(frozen=True, slots=True)
+class RpcOptions:
+    """What the transport is told."""
+
+    listen: str
+    """``host:port``; port 0 lets the system choose."""
+    max_message_bytes: int
+    max_concurrent_streams: int
+
+
+class RpcServer:
+    """The transport and its servicers; starts NOT_SERVING."""
+
+    def __init__(self, options: RpcOptions, embedding: EmbeddingServicer, search: SearchServicer) -> None:
+        self._server = aio.server(
+            options=(
+                ("grpc.max_receive_message_length", options.max_message_bytes),
+                ("grpc.max_send_message_length", options.max_message_bytes),
+                ("grpc.max_concurrent_streams", options.max_concurrent_streams),
+                # Two servers that share a port by accident would each get half of the calls.
+                ("grpc.so_reuseport", 0),
+            )
+        )
+        embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(embedding, self._server)
+        search_pb2_grpc.add_SearchServiceServicer_to_server(search, self._server)
+        self._health = aio_health.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((EMBEDDING, SEARCH, HEALTH_SERVICE, reflection.SERVICE_NAME), self._server)
+        self._listen = options.listen
+
+    async def start(self) -> int:
+        """Bind and accept calls, reporting NOT_SERVING; returns the port. Raises ConfigError where it can't bind."""
+        await self.report(False, search=False)
+        try:
+            port = self._server.add_insecure_port(self._listen)
+        except RuntimeError as error:
+            raise ConfigError(f"cannot listen on {self._listen}: {error}") from error
+        await self._server.start()
+        return port
+
+    async def report(self, serving: bool, *, search: bool) -> None:
+        """Set the health of the whole server and of each service; ``search`` is False without an index."""
+        for service, up in (("", serving), (EMBEDDING, serving), (SEARCH, serving and search)):
+            await self._health.set(service, Status.SERVING if up else Status.NOT_SERVING)
+
+    async def stop(self, grace_s: float) -> None:
+        """Report NOT_SERVING for good, refuse new calls, and give running ones ``grace_s`` seconds."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_s)
+
+    async def wait(self) -> None:
+        """Until the server has stopped."""
+        await self._server.wait_for_termination()

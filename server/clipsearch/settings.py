@@ -1,0 +1,143 @@
+"""One frozen, validated Settings; nobody else reads the environment.
+
+A value comes from the first of: a command-line flag, an environment variable ``CLIPSEARCH_<NAME>``, the TOML file named
+by ``--config`` or ``CLIPSEARCH_CONFIG``, the default below.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from clipsearch.errors import ConfigError
+
+ENV_PREFIX = "CLIPSEARCH_"
+MIB = 2**20
+
+
+class Settings(BaseSettings):
+    """Everything that can be set about a server. Units are in the names."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+
+    bundle: Path = Field(description="Directory of the exported model bundle. Required.")
+    index: Path | None = Field(None, description="Directory made by `clipsearch index build`; none: embed only.")
+    listen: str = Field("127.0.0.1:50051", description="Address and port to listen on; port 0 picks a free one.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where the model runs; auto takes CUDA if there."
+    )
+    encoder_threads: int = Field(0, ge=0, le=256, description="CPU threads of one encoder run; 0: one per core.")
+    search_threads: int = Field(1, ge=1, le=256, description="CPU threads of one index search.")
+    decode_threads: int = Field(0, ge=0, le=256, description="Threads that decode pictures; 0: one per core.")
+    text_batch_items: int = Field(64, ge=1, le=4096, description="Most texts in one batch.")
+    text_batch_tokens: int = Field(512, ge=1, description="Most tokens in one batch of texts, padding included.")
+    text_batch_overhead_tokens: int = Field(
+        48, ge=0, description="Padding, in tokens, that is worth wasting to save one more batch of texts."
+    )
+    image_batch_items: int = Field(8, ge=1, le=4096, description="Most pictures in one batch.")
+    search_batch_items: int = Field(64, ge=1, le=65536, description="Most queries in one batch.")
+    max_batch_delay_ms: float = Field(
+        0.0, ge=0.0, le=1000.0, description="How long a batch that is not full waits for company; 0: not at all."
+    )
+    bulk_share: float = Field(
+        0.2, ge=0.0, lt=1.0, description="Share of each lane that bulk work gets while interactive work waits too."
+    )
+    lane_capacity: int = Field(1024, ge=1, description="Items inside one lane at once; more are refused at once.")
+    stream_window: int = Field(128, ge=1, description="Items of one StreamEmbed call in flight at once.")
+    max_text_bytes: int = Field(65536, ge=1, description="Longest text accepted (longer than the context: truncated).")
+    max_image_bytes: int = Field(16 * MIB, ge=1, description="Largest encoded picture accepted.")
+    max_image_pixels: int = Field(64_000_000, ge=1, description="Most pixels a picture may have, before decoding.")
+    max_top_k: int = Field(1000, ge=1, description="Largest top_k accepted.")
+    max_batch_items: int = Field(256, ge=1, description="Most items in one BatchEmbed or BatchSearch call.")
+    max_message_bytes: int = Field(64 * MIB, ge=1024, le=2**31 - 1, description="Largest message in either direction.")
+    max_concurrent_streams: int = Field(1024, ge=1, description="Calls in flight on one connection.")
+    grace_s: float = Field(10.0, ge=0.0, description="Time that running calls get to finish at shutdown, in seconds.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level logged.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then the environment; ``load`` puts the file beneath both."""
+        return init_settings, env_settings
+
+    @field_validator("listen")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdecimal() or int(port) > 65535:
+            raise ValueError("must be host:port, such as 127.0.0.1:50051 or [::]:50051")
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Settings":
+        if self.max_batch_items > self.lane_capacity * 3 // 4:
+            raise ValueError(
+                f"max_batch_items ({self.max_batch_items}) must be at most three quarters of lane_capacity "
+                f"({self.lane_capacity}), or a full batch could never be admitted"
+            )
+        if self.max_image_bytes >= self.max_message_bytes:
+            raise ValueError("max_image_bytes must be below max_message_bytes, or such a picture could never arrive")
+        return self
+
+    @property
+    def cores(self) -> int:
+        """CPUs this process may use."""
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def load(flags: Mapping[str, Any], config: Path | None = None) -> Settings:
+    """Build the settings from flags (those given, by field name), environment and TOML file.
+
+    Raises ConfigError with one sentence per bad setting, each naming where the value came from.
+    """
+    config = config or (Path(name) if (name := os.environ.get(ENV_PREFIX + "CONFIG")) else None)
+    file_values = _read_toml(config) if config else {}
+    in_environment = {name for name in Settings.model_fields if os.environ.get(ENV_PREFIX + name.upper())}
+    values = {name: value for name, value in file_values.items() if name not in in_environment} | dict(flags)
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_sentence(e, flags, in_environment, config) for e in error.errors())) from None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration file {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the configuration file {path} is not valid TOML: {error}") from error
+
+
+def _sentence(error: Any, flags: Mapping[str, Any], in_environment: set[str], config: Path | None) -> str:
+    name = str(error["loc"][0]) if error["loc"] else ""
+    text = error["msg"].removeprefix("Value error, ")
+    if not name:
+        return str(text)
+    if error["type"] == "missing":
+        return f"{name} is required (--{name.replace('_', '-')} or {ENV_PREFIX}{name.upper()})"
+    if error["type"] == "extra_forbidden":
+        return f"{name} is not a setting ({config})"
+    origin = "flag" if name in flags else ENV_PREFIX + name.upper() if name in in_environment else str(config)
+    return f"{name} ({origin}): {text}, got {error['input']!r}"
+
+
+def markdown_table() -> str:
+    """The settings as the table in docs/settings.md; a test holds the two equal."""
+    lines = ["| setting | flag | environment | default | meaning |", "| --- | --- | --- | --- | --- |"]
+    for name, field in Settings.model_fields.items():
+        flag = f"`--{name.replace('_', '-')}`"
+        default = "required" if field.is_required() else "none" if field.default is None else f"`{field.default}`"
+        row = (f"`{name}`", flag, f"`{ENV_PREFIX}{name.upper()}`", default, field.description or "")
+        lines.append(f"| {' | '.join(row)} |")
+    return "\n".join(lines) + "\n"
