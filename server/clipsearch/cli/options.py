@@ -26,7 +26,7 @@ def settings_options(command: Command) -> Command:
     return command
 
 
-def _type(annotation: Any) -> click.ParamType | type:
+def _type(annotation: Any) -> click.ParamType[Any] | type:
     """The click type that parses a flag; pydantic does the checking."""
     if get_origin(annotation) is Literal:
         return click.Choice(get_args(annotation))

@@ -1,0 +1,55 @@
+# Two commands do all set-up: `make demo` (see it work) and `make test` (lint, types, all tests).
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: demo test lint types unit proto proto-check docs clean
+
+# The demo needs no torch: it uses the exported bundle that lies in the repository.
+demo: $(VENV)/.demo
+	$(BIN)/clipsearch demo $(if $(ONCE),--once) $(ARGS)
+
+test: $(VENV)/.dev
+	$(MAKE) lint types proto-check unit
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	PYTHON=$(BIN)/python proto/generate.sh --lint
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+unit: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+# Regenerates clipsearch.v1 from proto/.
+proto: $(VENV)/.dev
+	PYTHON=$(BIN)/python proto/generate.sh
+
+# Fails when the checked-in generated code is not what proto/ gives.
+proto-check: $(VENV)/.dev
+	rm -rf build/proto && mkdir -p build/proto
+	PYTHON=$(BIN)/python proto/generate.sh build/proto
+	diff -r -x __init__.py -x __pycache__ build/proto/clipsearch/v1 server/clipsearch/v1
+
+# Rewrites the parts of docs/ that are made from the code.
+docs: $(VENV)/.dev
+	$(BIN)/python docs/generate.py
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[demo]'
+	touch $@
+
+# torch first and pinned: other requirements would pull in another build of it.
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) torch==2.13.0
+	$(PIP) --editable '.[dev]'
+	touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache
