@@ -1,0 +1,191 @@
+"""An index as a directory: written under a temporary name, renamed into place, checked when opened.
+
+``COLLECTION/index-<seq>/`` holds ``manifest.json``, ``vectors.faiss`` (float16 re-rank vectors), ``ids.offsets`` and
+``ids.utf8``, and for IVF-PQ ``ivfpq.faiss``. All of it is derived from the catalogue, so whatever is torn, missing or
+foreign is refused with UnusableIndex and built again; nothing is repaired in place.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import faiss
+
+from clipsearch.errors import DeviceUnavailable, UnusableIndex
+from clipsearch.index.flat import FlatIndex
+from clipsearch.index.ids import PackedIds, open_ids
+from clipsearch.index.ivfpq import IvfPqIndex
+from clipsearch.index.manifest import MANIFEST, IndexManifest, StoredFile, parse_manifest
+from clipsearch.index.threads import limit_blas, serving_threads
+from clipsearch.index.vectors import VectorFile, open_vectors
+from clipsearch.ports import VectorIndex
+
+VECTORS = "vectors.faiss"
+IVFPQ = "ivfpq.faiss"
+
+Device = Literal["auto", "cpu", "cuda"]
+
+_SNAPSHOT = re.compile(r"index-(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedIndex:
+    """An index ready to search, what it says about itself, and its rows' ids."""
+
+    index: VectorIndex
+    manifest: IndexManifest
+    ids: PackedIds
+    path: Path
+
+
+def snapshot_path(collection: Path, seq: int) -> Path:
+    """Return where the index derived at ``seq`` lies inside a collection directory."""
+    return collection / f"index-{seq}"
+
+
+def newest_snapshot(collection: Path) -> Path:
+    """Return the snapshot directory of the highest sequence number; raises UnusableIndex where there is none."""
+    if not collection.is_dir():
+        raise UnusableIndex(f"{collection} is not a directory, so there is no index to open")
+    found = [(int(match[1]), path) for path in collection.iterdir() if (match := _SNAPSHOT.fullmatch(path.name))]
+    if not found:
+        raise UnusableIndex(f"{collection} holds no index; make one with `clipsearch index build`")
+    return max(found)[1]
+
+
+def open_index(
+    collection: str | Path, device: Device = "auto", threads: int | None = None, *, verify: bool = True
+) -> LoadedIndex:
+    """Open the newest index of a collection directory, or an ``index-<seq>`` directory itself.
+
+    ``threads`` is how many a search may use (default: a quarter of the cores); it also sets the BLAS threads of this
+    process. ``verify`` compares every file with its SHA-256, about a second per gigabyte; without it only sizes and
+    headers are looked at. Raises UnusableIndex where the files are not whole, and DeviceUnavailable where ``cuda`` was
+    asked for and cannot be had; ``auto`` takes a GPU where FAISS can use one.
+    """
+    given = Path(collection)
+    path = given if (given / MANIFEST).is_file() else newest_snapshot(given)
+    manifest = read_manifest(path)
+    check_files(path, manifest, hashes=verify)
+    ids = open_ids(path, manifest.size)
+    vectors = open_vectors(path / VECTORS, manifest.size, manifest.dimension)
+    threads = threads or serving_threads()
+    limit_blas(threads)
+    return LoadedIndex(_load(path, manifest, vectors, device, threads), manifest, ids, path)
+
+
+def _load(path: Path, manifest: IndexManifest, vectors: VectorFile, device: Device, threads: int) -> VectorIndex:
+    # Imported here: gpu imports nothing that this module needs, but reads as the special case that it is.
+    from clipsearch.index.gpu import gpu_count, load_on_gpu
+
+    if device not in ("auto", "cpu", "cuda"):
+        raise DeviceUnavailable(f"unknown device {device!r}; use auto, cpu or cuda")
+    ivf = read_ivfpq(path, manifest) if manifest.ivfpq else None
+    if device == "cuda" or (device == "auto" and gpu_count() > 0):
+        return load_on_gpu(manifest, vectors, ivf, threads)
+    if manifest.ivfpq is None:
+        return FlatIndex(vectors.matrix)
+    shape = manifest.ivfpq
+    return IvfPqIndex(ivf, vectors, nprobe=shape.nprobe, overfetch=shape.overfetch, threads=threads)
+
+
+def read_ivfpq(path: Path, manifest: IndexManifest) -> Any:
+    """Read the FAISS file of an index directory and check that it is the one that the manifest describes."""
+    file = path / IVFPQ
+    try:
+        ivf = faiss.read_index(str(file))
+    except RuntimeError as error:
+        raise UnusableIndex(f"{file} cannot be read by FAISS {faiss.__version__}; build the index again") from error
+    found = (type(ivf).__name__, ivf.d, ivf.ntotal, getattr(ivf, "nlist", None), ivf.metric_type)
+    shape = manifest.ivfpq
+    wanted = ("IndexIVFPQ", manifest.dimension, manifest.size, shape and shape.nlist, faiss.METRIC_INNER_PRODUCT)
+    if found != wanted:
+        raise UnusableIndex(f"{file} is not the index that its manifest describes; build the index again")
+    return ivf
+
+
+def read_manifest(path: Path) -> IndexManifest:
+    """Return the manifest of an index directory; raises UnusableIndex where there is none that can be read."""
+    file = path / MANIFEST
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnusableIndex(f"{file} cannot be read ({error}); build the index again") from error
+    return parse_manifest(text, str(file))
+
+
+def check_files(path: Path, manifest: IndexManifest, *, hashes: bool) -> None:
+    """Compare the files of an index directory with its manifest; raises UnusableIndex at the first that differs."""
+    for name, stored in manifest.files.items():
+        file = path / name
+        size = file.stat().st_size if file.is_file() else None
+        if size is None:
+            raise UnusableIndex(f"{file} is missing; build the index again")
+        if size != stored.bytes:
+            raise UnusableIndex(f"{file} has {size} bytes instead of {stored.bytes}; build the index again")
+        if hashes and _sha256(file) != stored.sha256:
+            raise UnusableIndex(f"{file} is damaged (its SHA-256 differs); build the index again")
+
+
+def describe_files(path: Path) -> dict[str, StoredFile]:
+    """Return size and SHA-256 of every file of a directory, flushed to the disk first."""
+    described = {}
+    for file in sorted(path.iterdir()):
+        _sync(file)
+        described[file.name] = StoredFile(bytes=file.stat().st_size, sha256=_sha256(file))
+    return described
+
+
+def publish(building: Path, manifest: IndexManifest, collection: Path) -> Path:
+    """Write the manifest into ``building`` and rename that to its final name; returns the final path.
+
+    After this returns the index survives power loss. An older index of the same number is replaced, and those of older
+    numbers are removed: they could all be built again.
+    """
+    file = building / MANIFEST
+    file.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    _sync(file)
+    _sync(building)
+    final = snapshot_path(collection, manifest.seq)
+    if final.exists():
+        # A directory cannot replace a directory that has files. A crash between these two renames leaves no index of
+        # this number, which the next build notices.
+        final.rename(building.with_name(building.name + ".old"))
+    building.rename(final)
+    _sync(collection)
+    for path in collection.iterdir():
+        if path != final and (_SNAPSHOT.fullmatch(path.name) or path.name.startswith(BUILDING)):
+            shutil.rmtree(path)
+    return final
+
+
+BUILDING = ".building-"
+"""Prefix of directories that a build has not finished; anything of that name may be deleted when no build runs."""
+
+
+def start_building(collection: Path) -> Path:
+    """Return a new empty directory to build in, removing what an interrupted build left."""
+    collection.mkdir(parents=True, exist_ok=True)
+    for path in collection.glob(BUILDING + "*"):
+        shutil.rmtree(path)
+    path = collection / f"{BUILDING}{os.getpid()}"
+    path.mkdir()
+    return path
+
+
+def _sync(path: Path) -> None:
+    """Flush a file or directory to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
