@@ -1,0 +1,176 @@
+"""StreamEmbed for threads and for asyncio: one window of open items between the caller's iterable and the call.
+
+In the blocking version the caller's own thread does both: it fills the window, then waits for an answer. The caller's
+iterable thus runs where the caller expects it, its exceptions come out by themselves, and a generator that is dropped
+half-way leaves no thread behind. The price is that no answer is handed out while the iterable blocks. The asyncio
+version has a task for each direction and does not pay that price.
+"""
+
+import asyncio
+import queue
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from contextlib import aclosing
+from enum import Enum
+
+import grpc
+
+from clipsearch.client import convert
+from clipsearch.client.bulk import Key, Window
+from clipsearch.client.errors import Cancelled, ClientError, Internal, from_rpc_error
+from clipsearch.client.types import Embedded
+from clipsearch.v1 import embedding_pb2
+
+Result = tuple[Key, Embedded | ClientError]
+Prepared = tuple[Key, embedding_pb2.EmbedInput | ClientError]
+MakeRequest = Callable[[str, embedding_pb2.EmbedInput], embedding_pb2.StreamEmbedRequest]
+"""Makes one message of the stream from an item's name on the wire and the item."""
+
+_AsyncCall = grpc.aio.StreamStreamCall[embedding_pb2.StreamEmbedRequest, embedding_pb2.StreamEmbedResponse]
+
+
+def blocking(
+    method: grpc.StreamStreamMultiCallable[embedding_pb2.StreamEmbedRequest, embedding_pb2.StreamEmbedResponse],
+    items: Iterable[Prepared[Key]],
+    window: Window[Key],
+    make_request: MakeRequest,
+    timeout: float | None,
+) -> Iterator[Result[Key]]:
+    """Run a stream in this thread; see ``Client.stream_embed``."""
+    outbox: queue.SimpleQueue[embedding_pb2.StreamEmbedRequest | None] = queue.SimpleQueue()
+    # gRPC sends from a thread of its own; a None ends that thread and the sending half of the stream.
+    call = method(iter(outbox.get, None), timeout=timeout)
+    try:
+        for key, item in items:
+            if isinstance(item, ClientError):
+                yield from window.answer(window.open(key, 0), item)
+            else:
+                outbox.put(make_request(window.open(key, item.ByteSize()), item))
+            while window.is_full():
+                yield from _next_answer(call, window)
+        outbox.put(None)
+        while not window.is_empty():
+            yield from _next_answer(call, window)
+        # To the end of the call, so that the server sees it finished rather than cancelled.
+        next(call, None)
+    except grpc.RpcError as error:
+        raise _broken(from_rpc_error(error), window) from error
+    finally:
+        outbox.put(None)
+        call.cancel()
+
+
+def _next_answer(call: Iterator[embedding_pb2.StreamEmbedResponse], window: Window[Key]) -> list[Result[Key]]:
+    response = next(call, None)
+    if response is None:
+        raise _ended_early(window)
+    return window.answer(response.item_id, convert.embed_result(response))
+
+
+async def asynchronous(
+    method: grpc.aio.StreamStreamMultiCallable[embedding_pb2.StreamEmbedRequest, embedding_pb2.StreamEmbedResponse],
+    items: AsyncGenerator[Prepared[Key], None],
+    window: Window[Key],
+    make_request: MakeRequest,
+    seconds: float | None,
+) -> AsyncIterator[Result[Key]]:
+    """Run a stream with a task for each direction; see ``AsyncClient.stream_embed``."""
+    call = method(timeout=seconds)
+    # Holds at most one answer for each item in the window, since an item leaves the window below, when it is taken.
+    outcomes: asyncio.Queue[_Outcome] = asyncio.Queue()
+    room = asyncio.Event()
+    tasks = [
+        asyncio.create_task(_send(call, items, window, make_request, outcomes=outcomes, room=room)),
+        asyncio.create_task(_receive(call, outcomes)),
+    ]
+    all_sent = False
+    try:
+        while (outcome := await outcomes.get()) is not _ENDED:
+            if isinstance(outcome, BaseException):
+                raise outcome
+            if outcome is _SENT:
+                all_sent = True
+            elif isinstance(outcome, tuple):
+                for result in window.answer(*outcome):
+                    room.set()
+                    yield result
+        if not (all_sent and window.is_empty()):
+            raise _ended_early(window)
+    except ClientError as error:
+        error.unanswered = window.unanswered()
+        raise
+    finally:
+        call.cancel()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _Mark(Enum):
+    SENT = "the caller's iterable is exhausted"
+    ENDED = "the server has ended the stream, with status OK"
+
+
+_SENT, _ENDED = _Mark.SENT, _Mark.ENDED
+_Outcome = tuple[str, Embedded | ClientError] | BaseException | _Mark
+
+
+async def _send(
+    call: _AsyncCall,
+    items: AsyncGenerator[Prepared[Key], None],
+    window: Window[Key],
+    make_request: MakeRequest,
+    *,
+    outcomes: "asyncio.Queue[_Outcome]",
+    room: asyncio.Event,
+) -> None:
+    try:
+        async with aclosing(items):
+            async for key, item in items:
+                if isinstance(item, ClientError):
+                    outcomes.put_nowait((window.open(key, 0), item))
+                elif not await _write(call, make_request(window.open(key, item.ByteSize()), item)):
+                    return
+                while window.is_full():
+                    room.clear()
+                    await room.wait()
+    except Exception as error:  # noqa: BLE001  the caller's iterable may raise anything; it is raised to the caller
+        outcomes.put_nowait(error)
+        return
+    outcomes.put_nowait(_SENT)
+    await call.done_writing()
+
+
+async def _write(call: _AsyncCall, request: embedding_pb2.StreamEmbedRequest) -> bool:
+    """Send one message; False where the call is over, whose reason ``_receive`` reports."""
+    try:
+        await call.write(request)
+    except (grpc.RpcError, asyncio.InvalidStateError):
+        return False
+    return True
+
+
+async def _receive(call: _AsyncCall, outcomes: "asyncio.Queue[_Outcome]") -> None:
+    try:
+        async for response in call:
+            outcomes.put_nowait((response.item_id, convert.embed_result(response)))
+    except grpc.RpcError as cause:
+        error = from_rpc_error(cause)
+        error.__cause__ = cause
+        outcomes.put_nowait(error)
+    except asyncio.CancelledError:
+        # Also what closing the client does to a call that runs; the one who waits for outcomes must not wait for ever.
+        outcomes.put_nowait(Cancelled("the stream was cancelled", code=grpc.StatusCode.CANCELLED))
+        raise
+    else:
+        outcomes.put_nowait(_ENDED)
+
+
+def _ended_early(window: Window[Key]) -> ClientError:
+    return _broken(
+        Internal("the server ended the stream before it had answered every item", code=grpc.StatusCode.INTERNAL), window
+    )
+
+
+def _broken(error: ClientError, window: Window[Key]) -> ClientError:
+    error.unanswered = window.unanswered()
+    return error

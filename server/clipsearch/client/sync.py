@@ -1,0 +1,249 @@
+"""The client for threads: every method blocks until its answer or its deadline."""
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc
+import numpy as np
+from google.protobuf.message import Message
+from numpy.typing import NDArray
+
+from clipsearch.client import convert, streams
+from clipsearch.client.bulk import Key, merge, messages
+from clipsearch.client.channel import (
+    HEALTH_METHOD,
+    MAX_MESSAGE_BYTES,
+    health_request,
+    is_serving,
+    not_ready,
+    rpc_timeout,
+)
+from clipsearch.client.errors import ClientError, Unavailable, from_rpc_error
+from clipsearch.client.requests import (
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_TIMEOUT_S,
+    DEFAULT_WINDOW,
+    HEALTH_POLL_S,
+    Requests,
+    SearchOptions,
+)
+from clipsearch.client.retry import RetryPolicy
+from clipsearch.client.types import (
+    Embedded,
+    Input,
+    ModelInfo,
+    Picture,
+    Priority,
+    Query,
+    SearchResult,
+    Transport,
+    View,
+)
+from clipsearch.v1 import embedding_pb2, embedding_pb2_grpc, search_pb2, search_pb2_grpc
+
+_Response = TypeVar("_Response")
+
+
+class Client:
+    """A connection to one clipsearch server; make one and share it, also between threads. A context manager.
+
+    ``target`` is ``host:port`` or any gRPC target; ``timeout`` the seconds that a call may take where it does not say
+    (``math.inf``: for ever); ``transport`` how vectors come back; ``credentials`` turn on TLS; ``max_message_bytes``
+    must not be over the server's limit. ``clock`` and ``sleep`` are for tests. Methods raise ClientError when the call
+    fails, and ValueError or TypeError for arguments that make no request.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        timeout: float = DEFAULT_TIMEOUT_S,
+        transport: Transport = "float32",
+        credentials: grpc.ChannelCredentials | None = None,
+        retry: RetryPolicy | None = None,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._requests = Requests(timeout, transport, retry or RetryPolicy(), max_message_bytes)
+        self._clock = clock
+        self._sleep = sleep
+        options = self._requests.channel_options()
+        if credentials is None:
+            self._channel = grpc.insecure_channel(target, options)
+        else:
+            self._channel = grpc.secure_channel(target, credentials, options)
+        self._embedding = embedding_pb2_grpc.EmbeddingServiceStub(self._channel)
+        self._searching = search_pb2_grpc.SearchServiceStub(self._channel)
+        self._health: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(HEALTH_METHOD)
+
+    def close(self) -> None:
+        """Close the connection; calls still running fail with Cancelled."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        """Return the client itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connection."""
+        self.close()
+
+    def embed_text(self, text: str, *, priority: Priority | None = None, timeout: float | None = None) -> Embedded:
+        """Embed one text; one longer than the model's context is cut, and the result says so."""
+        request = self._requests.embed_text(text, priority)
+        return convert.embedded_text(self._call(self._embedding.EmbedText, request, timeout))
+
+    def embed_image(
+        self, image: Picture, *, priority: Priority | None = None, timeout: float | None = None
+    ) -> Embedded:
+        """Embed one picture, given as its encoded bytes or the path of its file (OSError where it can't be read)."""
+        request = self._requests.embed_image(image, priority)
+        return convert.embedded_image(self._call(self._embedding.EmbedImage, request, timeout))
+
+    def embed_batch(
+        self,
+        items: Iterable[Input],
+        *,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        priority: Priority | None = None,
+        timeout: float | None = None,
+    ) -> Iterator[Embedded | ClientError]:
+        """Embed texts and pictures, ``batch_size`` to a request (fewer where the message limit says so), lazily.
+
+        Yields one result for each item, in order: its embedding, or the ClientError that says why there is none (also
+        for a file that can't be read). ``timeout`` counts per request. A request that fails as a whole raises.
+        """
+        chunker = self._requests.embed_chunker(batch_size)
+        convert.priority_value(priority)
+        self._requests.deadline(timeout, 0.0)
+
+        def embed(chunk: list[embedding_pb2.EmbedInput | ClientError]) -> list[Embedded | ClientError]:
+            inputs = messages(chunk)
+            if not inputs:
+                return merge(chunk, [])
+            response = self._call(self._embedding.BatchEmbed, self._requests.batch_embed(inputs, priority), timeout)
+            return merge(chunk, [convert.embed_result(result) for result in response.results])
+
+        return _flat(map(embed, chunker.chunks(map(self._requests.embed_input, items))))
+
+    def stream_embed(
+        self,
+        items: Iterable[tuple[Key, Input]],
+        *,
+        window: int = DEFAULT_WINDOW,
+        in_order: bool = False,
+        priority: Priority | None = None,
+        timeout: float = math.inf,
+    ) -> Iterator[tuple[Key, Embedded | ClientError]]:
+        """Embed without end: takes (id, text or picture) pairs and yields (id, result) pairs, in flat memory.
+
+        At most ``window`` items (and one message limit's worth of bytes) are taken and not handed back; ids are yours
+        and of any type. Results come as they finish, or as sent with ``in_order``; an item that fails yields its
+        ClientError. The iterable runs in this thread, and while it blocks no results come. ``timeout`` is for the whole
+        stream. A stream that breaks is not retried, as part of its answers is already yours: it raises, and the error's
+        ``unanswered`` lists the ids to send again.
+        """
+        convert.priority_value(priority)
+        return streams.blocking(
+            self._embedding.StreamEmbed,
+            ((key, self._requests.embed_input(item)) for key, item in items),
+            self._requests.window(window, in_order),
+            lambda name, item: self._requests.stream_item(name, item, priority),
+            rpc_timeout(timeout),
+        )
+
+    def search(
+        self,
+        *,
+        text: str | None = None,
+        image: Picture | None = None,
+        vector: NDArray[np.floating[Any]] | None = None,
+        item_id: str | None = None,
+        top_k: int | None = None,
+        nprobe: int | None = None,
+        view: View = "basic",
+        priority: Priority | None = None,
+        timeout: float | None = None,
+    ) -> SearchResult:
+        """Find the items nearest to exactly one of a text, a picture, a vector (float [dimension]) or an indexed item.
+
+        ``top_k`` is the number of hits (10 unless given); ``nprobe`` the number of index lists to visit instead of the
+        tuned one; ``view`` how much of each hit to return.
+        """
+        query = Query(text=text, image=image, vector=vector, item_id=item_id)
+        request = self._requests.search(query, SearchOptions(top_k, nprobe, view, priority))
+        return convert.search_result(self._call(self._searching.Search, request, timeout), view)
+
+    def search_batch(
+        self,
+        queries: Iterable[Query],
+        *,
+        top_k: int | None = None,
+        nprobe: int | None = None,
+        view: View = "basic",
+        priority: Priority | None = None,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        timeout: float | None = None,
+    ) -> Iterator[SearchResult | ClientError]:
+        """Search for many queries, ``batch_size`` to a request, lazily; arguments as of ``search``.
+
+        Yields one result for each query, in order: its hits, or the ClientError that says why there are none.
+        """
+        chunker = self._requests.search_chunker(batch_size)
+        options = SearchOptions(top_k, nprobe, view, priority)
+        self._requests.deadline(timeout, 0.0)
+
+        def find(chunk: list[search_pb2.SearchRequest | ClientError]) -> list[SearchResult | ClientError]:
+            searches = messages(chunk)
+            if not searches:
+                return merge(chunk, [])
+            request = search_pb2.BatchSearchRequest(requests=searches)
+            response = self._call(self._searching.BatchSearch, request, timeout)
+            return merge(chunk, [convert.batch_search_result(result, view) for result in response.results])
+
+        return _flat(map(find, chunker.chunks(self._requests.search_or_error(q, options) for q in queries)))
+
+    def model(self, *, timeout: float | None = None) -> ModelInfo:
+        """Return the facts of the served model: its hash, dimension, context length and so on."""
+        return convert.model_info(self._call(self._embedding.GetModel, embedding_pb2.GetModelRequest(), timeout))
+
+    def ready(self, *, timeout: float | None = None) -> bool:
+        """Return whether the server reports SERVING; False where none can be reached."""
+        try:
+            return is_serving(self._call(self._health, health_request(), timeout))
+        except Unavailable:
+            return False
+
+    def wait_until_ready(self, timeout: float) -> None:
+        """Return once the server reports SERVING; raises DeadlineExceeded after ``timeout`` seconds."""
+        deadline = self._requests.deadline(timeout, self._clock())
+        while not self.ready(timeout=self._requests.attempt_timeout(deadline, self._clock())):
+            if self._clock() + HEALTH_POLL_S >= deadline:
+                raise not_ready(timeout)
+            self._sleep(HEALTH_POLL_S)
+
+    def _call(self, method: Callable[..., _Response], request: Message | bytes, timeout: float | None) -> _Response:
+        """Make a unary call within its deadline, again where the policy says so; raises ClientError."""
+        deadline = self._requests.deadline(timeout, self._clock())
+        attempt = 1
+        while True:
+            try:
+                return method(request, timeout=self._requests.attempt_timeout(deadline, self._clock()))
+            except grpc.RpcError as cause:
+                error = from_rpc_error(cause)
+                wait = self._requests.retry.wait_s(error, attempt, deadline - self._clock())
+                if wait is None:
+                    raise error from cause
+            self._sleep(wait)
+            attempt += 1
+
+
+def _flat(lists: Iterable[list[_Response]]) -> Iterator[_Response]:
+    return itertools.chain.from_iterable(lists)
