@@ -1,1 +1,4 @@
-"""Items and their embeddings in SQLite; knows durability, nothing else."""
+"""The SQLite catalogue: items and their embeddings; knows durability, nothing else.
+
+``reader.CatalogueReader`` looks items up while serving, ``writer.CatalogueWriter`` is the one that writes.
+"""
