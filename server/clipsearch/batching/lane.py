@@ -78,6 +78,7 @@ class Lane(Generic[Item, Output]):
         self._queue: LaneQueue[Item, Answer[Output]] = LaneQueue(policy)
         self._changed = threading.Condition()
         self._stopping = False
+        self._waking = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._threads = [
             threading.Thread(target=self._work, name=f"{name}-lane-{n}", daemon=True) for n in range(workers)
@@ -119,7 +120,7 @@ class Lane(Generic[Item, Output]):
             if self._stopping:
                 raise ShuttingDown("the server is shutting down")
             self._queue.add(entry)
-            self._changed.notify()
+        self._wake_later()
         try:
             return await future
         except asyncio.CancelledError:
@@ -132,6 +133,21 @@ class Lane(Generic[Item, Output]):
         """Number of items queued now."""
         with self._changed:
             return len(self._queue)
+
+    def _wake_later(self) -> None:
+        """Wake a worker once the event loop has handled all that is ready now.
+
+        Under load one pass of the loop submits many items. Waking for the first of them would give it a batch of its
+        own, and set the worker fighting the loop for the interpreter lock while the rest are still being submitted.
+        """
+        if not self._waking:
+            self._waking = True
+            asyncio.get_running_loop().call_soon(self._wake)
+
+    def _wake(self) -> None:
+        self._waking = False
+        with self._changed:
+            self._changed.notify_all()
 
     def _work(self) -> None:
         while (taken := self._next()) is not None:
