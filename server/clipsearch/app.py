@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from clipsearch.batching.lane import Lane
 from clipsearch.batching.policy import BatchPolicy
-from clipsearch.catalogue.collection import Collection, open_collection
+from clipsearch.collection import Collection, open_collection
 from clipsearch.encoders.load import Encoders, load_encoders
 from clipsearch.encoders.manifest import Manifest
 from clipsearch.encoders.preprocess import ImageLimits
@@ -147,7 +147,7 @@ def _load_encoders(settings: Settings) -> Encoders:
 def _load_collection(settings: Settings, manifest: Manifest) -> Collection | None:
     if settings.index is None:
         return None
-    collection = open_collection(settings.index, device=settings.device, threads=settings.search_threads)
+    collection = open_collection(settings.index, device=settings.device, threads=settings.search_threads or None)
     if collection.model_hash not in {None, manifest.weight_hash}:
         raise UnusableIndex(
             f"the index {settings.index} was built with another model (weights {collection.model_hash}) "

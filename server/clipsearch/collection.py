@@ -1,13 +1,9 @@
-"""A collection as it is served: the index, its rows' ids, and the catalogue's metadata under one roof.
-
-It lives beside ``app`` because it joins two layers that do not know each other.
-"""
+"""A collection opened for searching: the derived index, its packed ids, and the catalogue they come from."""
 
 import logging
 from pathlib import Path
 
 from clipsearch.catalogue.reader import CatalogueReader
-from clipsearch.errors import UnusableIndex
 from clipsearch.index.storage import Device, LoadedIndex, open_index
 from clipsearch.ports import Rows, VectorIndex
 
@@ -15,59 +11,54 @@ logger = logging.getLogger(__name__)
 
 
 class Collection:
-    """What a search needs of a collection directory; the methods may be called from any thread."""
+    """The catalogue side of a search, ``services.search.Items``; thread-safe but for the index itself."""
 
     def __init__(self, loaded: LoadedIndex, catalogue: CatalogueReader) -> None:
-        """Join an opened index with the catalogue it was derived from; ``open_collection`` opens both."""
-        self.index: VectorIndex = loaded.index
-        self.manifest = loaded.manifest
-        self.model_hash = loaded.manifest.model_hash
-        self._ids = loaded.ids
+        self._loaded = loaded
         self._catalogue = catalogue
+        if (newer := catalogue.seq()) != loaded.manifest.seq:
+            logger.warning(
+                "%s is of sequence number %d and its catalogue of %d: run `clipsearch index build` to bring it up to date",
+                loaded.path,
+                loaded.manifest.seq,
+                newer,
+            )
+
+    @property
+    def index(self) -> VectorIndex:
+        """The vector index; one caller at a time."""
+        return self._loaded.index
+
+    @property
+    def model_hash(self) -> str | None:
+        """Weight hash of the model that made the vectors; None where they came ready-made."""
+        return self._loaded.manifest.model_hash
 
     def row_of(self, item_id: str) -> int | None:
-        """Return the row of an indexed item, None where there is none. Reads SQLite."""
+        """The row of an indexed item, None if there is none. Reads the disk."""
         row = self._catalogue.row_of(item_id)
-        # The catalogue may have grown since the index was built.
-        return row if row is not None and row < self.index.size else None
+        # Items that came after the index was derived have rows that it does not know.
+        return row if row is not None and row < self._loaded.index.size else None
 
     def ids(self, rows: Rows) -> list[str]:
-        """Return the ids of rows; memory only."""
-        return [self._ids[row] for row in rows.tolist()]
+        """The ids of rows, from memory-mapped files."""
+        ids = self._loaded.ids
+        return [ids[row] for row in rows.tolist()]
 
     def metadata(self, rows: Rows) -> list[dict[str, object]]:
-        """Return the metadata of rows. Reads SQLite."""
+        """The metadata of rows. Reads the disk."""
         return self._catalogue.metadata(rows.tolist())
 
     def close(self) -> None:
-        """Close the catalogue."""
+        """Close the catalogue; no call may follow."""
         self._catalogue.close()
 
 
-def open_collection(path: str | Path, device: Device = "auto", threads: int | None = None) -> Collection:
-    """Open the newest index of a collection directory and its catalogue.
+def open_collection(directory: Path, device: Device, threads: int | None) -> Collection:
+    """Open a directory made by ``clipsearch index build``; ``threads`` as for ``open_index``.
 
-    Raises UnusableIndex where one of them is not whole or they do not belong together, and DeviceUnavailable.
+    Raises UnusableIndex where its files are not whole or do not belong together, DeviceUnavailable for a GPU that
+    cannot be had.
     """
-    loaded = open_index(path, device, threads)
-    catalogue = CatalogueReader(loaded.path.parent)
-    try:
-        _check(loaded, catalogue)
-    except UnusableIndex:
-        catalogue.close()
-        raise
-    return Collection(loaded, catalogue)
-
-
-def _check(loaded: LoadedIndex, catalogue: CatalogueReader) -> None:
-    manifest = loaded.manifest
-    seq, count = catalogue.seq(), catalogue.count()
-    mine = (manifest.dimension, manifest.model_hash)
-    if mine != (catalogue.dimension, catalogue.model_hash) or manifest.seq > seq or manifest.size > count:
-        raise UnusableIndex(f"{loaded.path} was not built from the catalogue beside it; build the index again")
-    if manifest.seq < seq:
-        logger.warning(
-            "%s is older than its catalogue: %d items are not searchable until `clipsearch index build` has run",
-            loaded.path,
-            count - manifest.size,
-        )
+    loaded = open_index(directory, device, threads)
+    return Collection(loaded, CatalogueReader(directory))

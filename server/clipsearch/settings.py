@@ -31,7 +31,9 @@ class Settings(BaseSettings):
         "auto", description="Where the model runs; auto takes CUDA if there."
     )
     encoder_threads: int = Field(0, ge=0, le=256, description="CPU threads of one encoder run; 0: one per core.")
-    search_threads: int = Field(1, ge=1, le=256, description="CPU threads of one index search.")
+    search_threads: int = Field(
+        0, ge=0, le=256, description="CPU threads of one index search; 0: a quarter of the cores."
+    )
     decode_threads: int = Field(0, ge=0, le=256, description="Threads that decode pictures; 0: one per core.")
     text_batch_items: int = Field(64, ge=1, le=4096, description="Most texts in one batch.")
     text_batch_tokens: int = Field(512, ge=1, description="Most tokens in one batch of texts, padding included.")
