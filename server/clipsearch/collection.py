@@ -18,7 +18,7 @@ class Collection:
         self._catalogue = catalogue
         if (newer := catalogue.seq()) != loaded.manifest.seq:
             logger.warning(
-                "%s is of sequence number %d and its catalogue of %d: run `clipsearch index build` to bring it up to date",
+                "%s is of sequence number %d, its catalogue of %d: run `clipsearch index build` again",
                 loaded.path,
                 loaded.manifest.seq,
                 newer,
