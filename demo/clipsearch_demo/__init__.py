@@ -1,1 +1,1 @@
-"""Sample catalogue, sample model and demo: a gRPC client like any other."""
+"""The sample shop: a catalogue of products drawn by code, a small CLIP trained on it, and the demo that searches it."""
