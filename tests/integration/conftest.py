@@ -1,0 +1,58 @@
+"""A real server for the integration tests: the sample bundle, an index of rendered products, a port of its own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from click.testing import CliRunner
+
+from clipsearch.settings import Settings
+from clipsearch_demo.catalogue.write import write_catalogue
+from tests.integration.support import ITEMS, SAMPLE_BUNDLE, Running
+
+
+@pytest.fixture(scope="session")
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of rendered products: ``images/`` and ``metadata.jsonl``."""
+    directory = tmp_path_factory.mktemp("catalogue")
+    write_catalogue(directory, ITEMS, seed=1, processes=2, progress=False)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def index(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The catalogue, embedded and indexed by the command line."""
+    from clipsearch.cli.index import index as command
+
+    out = tmp_path_factory.mktemp("collections") / "products"
+    arguments = ["build", str(catalogue / "images"), "--bundle", str(SAMPLE_BUNDLE)]
+    arguments += ["--metadata", str(catalogue / "metadata.jsonl"), "--out", str(out)]
+    result = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return out
+
+
+@pytest.fixture(scope="session")
+def server(index: Path) -> Iterator[Running]:
+    """A serving server with an index; limits small enough to be tested."""
+    settings = Settings(
+        bundle=SAMPLE_BUNDLE,
+        index=index,
+        listen="127.0.0.1:0",
+        device="cpu",
+        max_batch_items=64,
+        max_top_k=50,
+        max_text_bytes=4096,
+        max_image_bytes=2**20,
+        max_image_pixels=4_000_000,
+        max_message_bytes=8 * 2**20,
+    )
+    with Running(settings) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def channel(server: Running) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(server.address) as channel:
+        yield channel

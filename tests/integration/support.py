@@ -1,0 +1,50 @@
+"""What the integration tests share: the sample bundle and a server to run in this process."""
+
+import asyncio
+import threading
+from concurrent.futures import Future
+from pathlib import Path
+
+from clipsearch.app import App
+from clipsearch.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+SAMPLE_BUNDLE = Path("/tmp/tinybundle")
+ITEMS = 200
+"""Products in the index."""
+
+
+class Running:
+    """An App on an event loop of its own, in this process, so that tests can look inside."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._up: Future[App] = Future()
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._run(),))
+
+    async def _run(self) -> None:
+        try:
+            app = App(self._settings)
+            await app.start()
+        except BaseException as error:
+            self._up.set_exception(error)
+            raise
+        self._up.set_result(app)
+        await self._stop.wait()
+        await app.stop()
+
+    def __enter__(self) -> "Running":
+        self._thread.start()
+        self.app = self._up.result(timeout=60)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(timeout=60)
+        self._loop.close()
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.app.port}"
