@@ -61,7 +61,9 @@ def _polish(text: str, plural: bool, rng: Random) -> str:
     return text[0].upper() + text[1:] if case < 0.2 else text
 
 
-def _core(spec: ProductSpec, with_colour: bool, with_pattern: bool, with_second: bool, rng: Random) -> tuple[str, list[str]]:
+def _core(
+    spec: ProductSpec, with_colour: bool, with_pattern: bool, with_second: bool, rng: Random
+) -> tuple[str, list[str]]:
     """Noun phrase and trailing phrases for the chosen facts, in one of several word orders."""
     kind = _pick(wording.KIND_WORDS[spec.kind], rng)
     colour = _pick(wording.COLOUR_WORDS[spec.colour], rng)

@@ -37,7 +37,8 @@ def _planks(rng: Random, base: str) -> str:
         for _ in range(16):
             line, bend = y + rng.uniform(1, height - 1), rng.uniform(-7, 7)
             parts.append(
-                f'<path d="M0 {line:.1f} C{_SLAB * 0.3:.0f} {line + bend:.1f} {_SLAB * 0.7:.0f} {line - bend:.1f} {_SLAB} {line + bend / 2:.1f}" '
+                f'<path d="M0 {line:.1f} C{_SLAB * 0.3:.0f} {line + bend:.1f} {_SLAB * 0.7:.0f} '
+                f'{line - bend:.1f} {_SLAB} {line + bend / 2:.1f}" '
                 f'fill="none" stroke="{dark(tone, 0.32) if rng.random() < 0.7 else light(tone, 0.2)}" '
                 f'stroke-opacity="{rng.uniform(0.12, 0.45):.2f}" stroke-width="{rng.uniform(0.5, 2.4):.1f}"/>'
             )
@@ -49,7 +50,8 @@ def _planks(rng: Random, base: str) -> str:
                     f'fill="{dark(tone, 0.4)}" fill-opacity="{opacity}"/>'
                 )
         parts.append(
-            f'<rect y="{y + height - 1.4:.1f}" width="{_SLAB}" height="1.8" fill="{dark(tone, 0.65)}" fill-opacity=".7"/>'
+            f'<rect y="{y + height - 1.4:.1f}" width="{_SLAB}" height="1.8" '
+            f'fill="{dark(tone, 0.65)}" fill-opacity=".7"/>'
             f'<rect y="{y + 0.6:.1f}" width="{_SLAB}" height="1" fill="#fff" fill-opacity=".16"/>'
         )
         y += height
@@ -62,7 +64,10 @@ def _marble(rng: Random, base: str) -> str:
     for _ in range(9):
         d = f"M{rng.uniform(-60, _SLAB):.0f} {rng.uniform(-40, _SLAB):.0f}"
         for _ in range(5):
-            d += f" q{rng.uniform(8, 34):.0f} {rng.uniform(-16, 16):.0f} {rng.uniform(26, 70):.0f} {rng.uniform(-16, 34):.0f}"
+            d += (
+                f" q{rng.uniform(8, 34):.0f} {rng.uniform(-16, 16):.0f} {rng.uniform(26, 70):.0f} "
+                f"{rng.uniform(-16, 34):.0f}"
+            )
         for width, opacity in ((22.0, 0.03), (14.0, 0.04), (8.0, 0.05), (3.0, 0.1), (0.8, 0.32)):
             parts.append(
                 f'<path d="{d}" fill="none" stroke="#6f737c" stroke-opacity="{opacity}" '
@@ -135,7 +140,8 @@ def _blurred(mask: Image.Image, radius: float) -> NDArray[np.float32]:
     """A coarse mask blurred and brought to picture size; float32 (SIZE, SIZE, 1) in 0 … 1."""
     soft = mask.filter(ImageFilter.GaussianBlur(radius * _SHADOW_CELLS / SIZE))
     full = soft.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
-    return np.asarray(full, dtype=np.float32)[:, :, None] / 255
+    levels: NDArray[np.float32] = np.asarray(full, dtype=np.float32)[:, :, None]
+    return levels / np.float32(255)
 
 
 def shade(backdrop_: NDArray[np.float32], alpha: Image.Image, standing: bool, floor: float, rng: Random) -> None:
@@ -174,4 +180,5 @@ def daylight(rng: Random) -> NDArray[np.float32]:
     vignette = rng.uniform(0.02, 0.13)
     field = rng.uniform(0.95, 1.06) + slope_x * x + slope_y * y - vignette * (x * x + y * y) ** 2 * 0.5
     warmth = rng.uniform(-0.025, 0.03)
-    return field * np.array([1 + warmth, 1, 1 - warmth], np.float32)
+    tint: NDArray[np.float32] = np.array([1 + warmth, 1, 1 - warmth], np.float32)
+    return (field * tint).astype(np.float32, copy=False)

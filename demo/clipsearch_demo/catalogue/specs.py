@@ -21,12 +21,22 @@ Split = Literal["all", "train", "held_out"]
 _HELD_OUT_COLOURS = 3
 
 _TOO_CLOSE = frozenset(
-    frozenset(pair.split("/"))
-    for pair in (
-        "red/orange orange/yellow navy/black blue/navy navy/purple beige/white white/grey pink/beige "
-        "brown/black brown/red blue/purple purple/black turquoise/green grey/beige brown/purple yellow/beige "
-        "brown/orange turquoise/blue yellow/white navy/brown green/grey brown/green grey/turquoise pink/white"
-    ).split()
+    frozenset((colour, other))
+    for colour, others in {
+        "red": ("orange", "brown"),
+        "orange": ("yellow", "brown"),
+        "yellow": ("beige", "white"),
+        "green": ("turquoise", "grey", "brown"),
+        "turquoise": ("blue", "grey"),
+        "blue": ("navy", "purple"),
+        "navy": ("black", "purple", "brown"),
+        "purple": ("black", "brown"),
+        "pink": ("beige", "white"),
+        "brown": ("black",),
+        "beige": ("white", "grey"),
+        "grey": ("white",),
+    }.items()
+    for other in others
 )
 """Pairs of colours that are not put on one product, since a pattern in them would hardly be seen."""
 

@@ -51,8 +51,8 @@ class FactTable:
 
 def positives(known: NDArray[np.int64], claims: NDArray[np.int64]) -> NDArray[np.bool_]:
     """(pictures, fields) and (captions, fields) to bool (pictures, captions): whether every claim holds."""
-    holds = (claims[None, :, :] == known[:, None, :]) | (claims[None, :, :] < 0)
-    result: NDArray[np.bool_] = holds.all(axis=2)
+    holds = np.equal(claims[None, :, :], known[:, None, :]) | (claims[None, :, :] < 0)
+    result: NDArray[np.bool_] = np.asarray(np.all(holds, axis=2))
     return result
 
 
@@ -76,7 +76,7 @@ class BatchMaker:
         claims = np.array([self._table.row(c.claims["kind"], c.claims) for c in captions])
         tokens = self._tokenizer([c.text for c in captions], return_tensors="pt", padding=True, truncation=True)
         return Batch(
-            pixels=_augment(self._pictures[np.sort(chosen)][np.argsort(np.argsort(chosen))], rng),
+            pixels=_augment(self._pictures[chosen], rng),
             tokens=tokens["input_ids"],
             mask=tokens["attention_mask"],
             positives=torch.from_numpy(positives(self._known[chosen], claims)),
@@ -89,11 +89,11 @@ def _augment(pictures: NDArray[np.uint8], rng: np.random.Generator) -> torch.Ten
     edge = ((0, 0), (_MAX_SHIFT, _MAX_SHIFT), (_MAX_SHIFT, _MAX_SHIFT), (0, 0))
     padded = np.pad(pictures, edge, mode="edge")
     shifts = rng.integers(0, 2 * _MAX_SHIFT + 1, (count, 2))
-    mirror = rng.random(count) < 0.5
+    mirrored = rng.integers(0, 2, count)
     moved = np.empty_like(pictures)
     for i, (top, left) in enumerate(shifts):
         view = padded[i, top : top + size, left : left + size]
-        moved[i] = view[:, ::-1] if mirror[i] else view
+        moved[i] = view[:, ::-1] if mirrored[i] else view
     pixels = torch.from_numpy(moved).permute(0, 3, 1, 2).float().div_(255)
     gain = torch.from_numpy(rng.uniform(0.85, 1.15, (count, 1, 1, 1)).astype(np.float32))
     lift = torch.from_numpy(rng.uniform(-0.05, 0.05, (count, 1, 1, 1)).astype(np.float32))

@@ -78,7 +78,11 @@ class Trainer:
             self._step += 1
             if self._step % schedule.log_every == 0:
                 seconds = time.monotonic() - started
-                point = {"step": self._step, "loss": round(losses / schedule.log_every, 4), "seconds": round(seconds, 1)}
+                point = {
+                    "step": self._step,
+                    "loss": round(losses / schedule.log_every, 4),
+                    "seconds": round(seconds, 1),
+                }
                 losses = 0.0
                 if self._step % schedule.evaluate_every == 0 or self._step == schedule.steps:
                     point |= evaluate(self.averaged)
@@ -97,13 +101,13 @@ class Trainer:
         scale = self._model.logit_scale.exp()
         loss = contrastive_loss(images, normalize(texts, dim=-1), batch.positives, scale)
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
         self._optimizer.step()
         with torch.no_grad():
             self._model.logit_scale.clamp_(0, _MAX_SCALE)
             self._follow()
-        return float(loss)
+        return float(loss.detach())
 
     def _image_vectors(self, pixels: torch.Tensor, share: float) -> torch.Tensor:
         """Unit image vectors (n, d), computed from a random `share` of the patches of each picture."""

@@ -79,7 +79,6 @@ class Embedder:
     def __init__(self, model: CLIPModel, processor: CLIPProcessor, batch: int = 256) -> None:
         self._model, self._processor, self._batch = model, processor, batch
 
-    @torch.inference_mode()
     def texts(self, texts: list[str]) -> NDArray[np.float32]:
         """Unit vectors of `texts`; float32 (n, dimension)."""
         parts: list[NDArray[np.float32]] = []
@@ -87,16 +86,17 @@ class Embedder:
             inputs = self._processor(
                 text=texts[start : start + self._batch], return_tensors="pt", padding=True, truncation=True
             )
-            parts.append(_unit(self._model.get_text_features(**inputs)))
+            with torch.inference_mode():
+                parts.append(_unit(self._model.get_text_features(**inputs)))
         return np.concatenate(parts)
 
-    @torch.inference_mode()
     def images(self, images: list[Image.Image]) -> NDArray[np.float32]:
         """Unit vectors of pictures of any size; float32 (n, dimension)."""
         parts: list[NDArray[np.float32]] = []
         for start in range(0, len(images), self._batch):
             inputs = self._processor(images=images[start : start + self._batch], return_tensors="pt")
-            parts.append(_unit(self._model.get_image_features(**inputs)))
+            with torch.inference_mode():
+                parts.append(_unit(self._model.get_image_features(**inputs)))
         return np.concatenate(parts)
 
 

@@ -34,7 +34,11 @@ def handbag(canvas: Canvas, attributes: Mapping[str, str]) -> None:
     with canvas.moved("translate(0 -1.4) scale(.95 .93)"):
         canvas.stitch(flap, light(second, 0.45))
     bottom = 48 if attributes["shape"] == "round" else 32
-    canvas.solid(f"M-10 {bottom - 12} L10 {bottom - 12} L10 {bottom + 6} Q0 {bottom + 12} -10 {bottom + 6} Z", _GOLD, shade="gloss")
+    canvas.solid(
+        f"M-10 {bottom - 12} L10 {bottom - 12} L10 {bottom + 6} Q0 {bottom + 12} -10 {bottom + 6} Z",
+        _GOLD,
+        shade="gloss",
+    )
     canvas.disc(0, bottom - 3, 3, dark(_GOLD, 0.2))
     for x in (-36, 36):
         canvas.disc(x, -10, 4, _GOLD, shade="gloss")
@@ -44,7 +48,9 @@ def backpack(canvas: Canvas, attributes: Mapping[str, str]) -> None:
     """A backpack with a front pocket; flap or zip, pocket and straps in the second colour."""
     main, second = canvas.inks.main, canvas.inks.second
     for side in (1, -1):
-        canvas.cord(f"M{side * 50} -34 Q{side * 80} -10 {side * 70} 40 Q{side * 66} 66 {side * 54} 78", dark(second, 0.2), 9)
+        canvas.cord(
+            f"M{side * 50} -34 Q{side * 80} -10 {side * 70} 40 Q{side * 66} 66 {side * 54} 78", dark(second, 0.2), 9
+        )
     canvas.cord("M-16 -84 Q-14 -99 0 -99 Q14 -99 16 -84", second, 6)
     canvas.cloth(mirrored("M0 -86 Q54 -88 58 -36 L64 66 Q64 92 44 92 L0 92"))
     canvas.crease("M-52 -30 Q-48 10 -54 50", 9)
@@ -60,7 +66,12 @@ def backpack(canvas: Canvas, attributes: Mapping[str, str]) -> None:
         canvas.cloth(mirrored("M0 -90 Q56 -92 61 -38 L61 -4 Q58 10 44 10 L0 10"), turn=0, shade="fall")
         canvas.stitch("M-56 -2 Q-54 5 -42 5 L42 5 Q54 5 56 -2", light(main, 0.4))
         for x in (-26, 26):
-            canvas.cloth(f"M{x - 5} -20 L{x + 5} -20 L{x + 5} 26 L{x} 31 L{x - 5} 26 Z", dark(second, 0.15), patterned=False, shade="fall")
+            canvas.cloth(
+                f"M{x - 5} -20 L{x + 5} -20 L{x + 5} 26 L{x} 31 L{x - 5} 26 Z",
+                dark(second, 0.15),
+                patterned=False,
+                shade="fall",
+            )
             canvas.line(f"M{x - 7} 2 L{x + 7} 2 L{x + 7} 13 L{x - 7} 13 Z", _GOLD, 2.4)
     else:
         arch = "M-50 2 Q-54 -66 0 -68 Q54 -66 50 2"

@@ -9,7 +9,10 @@ from clipsearch_demo.catalogue.svg import Canvas, dark, flip, light, mirrored
 
 def _waistband(canvas: Canvas, half: float, top: float, colour: str) -> None:
     canvas.cloth(
-        mirrored(f"M0 {top + 2} Q{half * 0.6:.0f} {top + 2} {half} {top} L{half + 1} {top + 11} Q{half * 0.6:.0f} {top + 13} 0 {top + 13}"),
+        mirrored(
+            f"M0 {top + 2} Q{half * 0.6:.0f} {top + 2} {half} {top} L{half + 1} {top + 11} "
+            f"Q{half * 0.6:.0f} {top + 13} 0 {top + 13}"
+        ),
         colour,
         patterned=False,
         shade="pipe",
@@ -26,16 +29,20 @@ def skirt(canvas: Canvas, attributes: Mapping[str, str]) -> None:
     with canvas.moved(f"translate(0 {8 if end > 80 else 30})"):
         hem = f"Q{wide * 0.5:.0f} {end + 10} 0 {end + 8}"
         if cut == "flared":
-            hem = (f"Q{wide * 0.86:.0f} {end + 8} {wide * 0.7:.0f} {end + 4} Q{wide * 0.5:.0f} {end + 12} {wide * 0.34:.0f} {end + 6} "
-                   f"Q{wide * 0.16:.0f} {end + 12} 0 {end + 9}")
+            hem = (
+                f"Q{wide * 0.86:.0f} {end + 8} {wide * 0.7:.0f} {end + 4} Q{wide * 0.5:.0f} "
+                f"{end + 12} {wide * 0.34:.0f} {end + 6} "
+                f"Q{wide * 0.16:.0f} {end + 12} 0 {end + 9}"
+            )
         canvas.cloth(mirrored(f"M0 -76 L38 -78 Q{belly} -30 {wide} {end} {hem}"))
         if cut == "pleated":
             for i in range(-5, 6):
                 canvas.crease(f"M{i * 6.4:.1f} -64 L{i * wide / 5.6:.1f} {end + 3}", 5)
                 canvas.line(f"M{i * 6.4:.1f} -64 L{i * wide / 5.6:.1f} {end + 3}", "#000000", 1.1, opacity=0.35)
         elif cut == "flared":
-            for i in (-3, -2, -0.6, 0.8, 2.1, 3):
-                canvas.crease(f"M{i * 8:.1f} -50 Q{i * 9:.1f} 0 {i * wide / 4:.1f} {end}", canvas.rng.uniform(8, 13))
+            for lean in (-3, -2, -0.6, 0.8, 2.1, 3):
+                bend = f"M{lean * 8:.1f} -50 Q{lean * 9:.1f} 0 {lean * wide / 4:.1f} {end}"
+                canvas.crease(bend, canvas.rng.uniform(8, 13))
         else:
             canvas.seam(f"M14 -62 Q18 0 12 {end + 4}")
             canvas.crease("M-30 -40 Q-10 -30 10 -38", 7)
@@ -50,9 +57,12 @@ def trousers(canvas: Canvas, attributes: Mapping[str, str]) -> None:
     main, second = canvas.inks.main, canvas.inks.second
     slim = attributes["cut"] == "slim"
     outer, inner = (38, 16) if slim else (62, 12)
-    leg = f"M0 -84 L38 -86 Q48 -40 {44 if slim else 52} 0 L{outer} 88 Q{(outer + inner) / 2:.0f} 93 {inner} 90 L5 -26 L0 -26 Z"
-    for side, turn in ((leg, -3.0), (flip(leg), 3.0)):
-        canvas.cloth(side, turn=turn)
+    leg = (
+        f"M0 -84 L38 -86 Q48 -40 {44 if slim else 52} 0 L{outer} 88 Q{(outer + inner) / 2:.0f} 93 "
+        f"{inner} 90 L5 -26 L0 -26 Z"
+    )
+    for shape, turn in ((leg, -3.0), (flip(leg), 3.0)):
+        canvas.cloth(shape, turn=turn)
     for side in (1, -1):
         canvas.crease(f"M{side * 5} -28 Q{side * 18} -26 {side * 30} -34", 7)
         canvas.crease(f"M{side * 24} -10 Q{side * 26} 40 {side * (outer + inner) / 2:.0f} 84", 9)
@@ -60,13 +70,18 @@ def trousers(canvas: Canvas, attributes: Mapping[str, str]) -> None:
         pocket = f"M{side * 20} -74 Q{side * 24} -58 {side * 41} -54"
         canvas.seam(pocket)
         canvas.stitch(f"M{side * 18} -72 Q{side * 22} -55 {side * 41} -51")
-        turn_up = f"M{side * outer} 80 Q{side * (outer + inner) / 2:.0f} 85 {side * inner} 82 L{side * inner} 92 Q{side * (outer + inner) / 2:.0f} 95 {side * outer} 90 Z"
+        turn_up = (
+            f"M{side * outer} 80 Q{side * (outer + inner) / 2:.0f} 85 {side * inner} 82 "
+            f"L{side * inner} 92 Q{side * (outer + inner) / 2:.0f} 95 {side * outer} 90 Z"
+        )
         canvas.cloth(turn_up, second, patterned=False, shade="fall")
     canvas.seam("M0 -74 L0 -26", 0.6)
     canvas.stitch("M7 -74 Q8 -46 1 -40")
     _waistband(canvas, 38, -90, second)
     for x in (-26, 26):
-        canvas.cloth(f"M{x - 2} -92 L{x + 2} -92 L{x + 2} -76 L{x - 2} -76 Z", dark(main, 0.15), patterned=False, shade="fall")
+        canvas.cloth(
+            f"M{x - 2} -92 L{x + 2} -92 L{x + 2} -76 L{x - 2} -76 Z", dark(main, 0.15), patterned=False, shade="fall"
+        )
     canvas.button(0, -82, "#c8a256", 3)
 
 
@@ -102,7 +117,10 @@ def socks(canvas: Canvas, attributes: Mapping[str, str]) -> None:
     top = -88 if attributes["length"] == "long" else -34
     for dx, dy, angle in ((-34, -4, -6), (22, 4, 5)):
         with canvas.moved(f"translate({dx} {dy if top < -40 else dy - 22}) rotate({angle})"):
-            canvas.cloth(f"M-20 {top} L22 {top} Q20 10 24 34 Q36 48 58 58 Q70 66 64 80 Q58 92 34 88 L-8 76 Q-24 68 -22 44 Q-19 0 -20 {top} Z")
+            canvas.cloth(
+                f"M-20 {top} L22 {top} Q20 10 24 34 Q36 48 58 58 Q70 66 64 80 Q58 92 34 88 L-8 76 "
+                f"Q-24 68 -22 44 Q-19 0 -20 {top} Z"
+            )
             canvas.solid("M-22 44 Q-8 46 0 62 Q2 74 -8 76 Q-24 68 -22 44 Z", second, shade="tube")
             canvas.solid("M44 51 Q36 68 40 88.5 Q58 92 64 80 Q70 66 58 58 Z", second, shade="ball")
             canvas.cloth(f"M-22 {top - 4} L24 {top - 4} L23 {top + 12} L-21 {top + 12} Z", second, patterned=False)

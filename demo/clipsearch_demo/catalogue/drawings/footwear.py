@@ -10,12 +10,12 @@ from clipsearch_demo.catalogue.svg import Canvas, dark, light
 def _sneaker(canvas: Canvas, high: bool) -> None:
     main, second = canvas.inks.main, canvas.inks.second
     top = -30 if high else 8
-    back = -78 if high else -78
     canvas.solid(f"M-72 {top} Q-46 {top + 10} -20 {top - 2} L-24 {top + 24} L-70 {top + 20} Z", dark(main, 0.6))
     tongue = f"M-30 {top + 6} L-14 {top - 12} Q-6 {top - 12} -4 {top - 4} L20 40 L4 50 Z"
     canvas.cloth(tongue, light(main, 0.1), patterned=False, shade="fall")
     upper = (
-        f"M{back} 76 Q-84 44 -76 {top} Q-60 {top + 14} -36 {top + 8} Q-30 {top + 8} -24 {top} Q-8 {top + 30 if high else 36} 18 42 "
+        f"M-78 76 Q-84 44 -76 {top} Q-60 {top + 14} -36 {top + 8} Q-30 {top + 8} -24 {top} Q-8 "
+        f"{top + 30 if high else 36} 18 42 "
         "Q58 48 82 60 Q94 66 92 78 L-78 78 Z"
     )
     canvas.cloth(upper, turn=-12, shade="fall")
@@ -43,7 +43,9 @@ def _sneaker(canvas: Canvas, high: bool) -> None:
 def sneakers(canvas: Canvas, attributes: Mapping[str, str]) -> None:
     """Low or high-top sneakers; heel, stripes and toe cap in the second colour."""
     high = attributes["height"] == "high"
-    with canvas.moved("translate(10 -10) scale(.86) translate(-6 -4)" if high else "translate(12 -15) scale(.9) translate(-8 0)"):
+    with canvas.moved(
+        "translate(10 -10) scale(.86) translate(-6 -4)" if high else "translate(12 -15) scale(.9) translate(-8 0)"
+    ):
         _sneaker(canvas, high)
     with canvas.moved("translate(-4 4.6) scale(.95)"):
         _sneaker(canvas, high)
@@ -67,10 +69,17 @@ def _boot(canvas: Canvas, knee: bool, high_heel: bool) -> None:
         canvas.crease("M-20 -70 Q-12 -20 -18 20", 9)
     canvas.line(f"M-6 {top + 12} L-4 30", dark(main, 0.6), 2.6)
     canvas.line(f"M-6 {top + 12} L-4 30", "#c9b06a", 1.2, dash="1.6 1.4")
-    canvas.cloth(f"M-48 {top - 2} Q-18 {top + 9} 12 {top - 2} L11 {top + 15} Q-18 {top + 25} -48 {top + 15} Z", second, patterned=False)
+    canvas.cloth(
+        f"M-48 {top - 2} Q-18 {top + 9} 12 {top - 2} L11 {top + 15} Q-18 {top + 25} -48 {top + 15} Z",
+        second,
+        patterned=False,
+    )
     canvas.cloth("M-46 8 Q-16 18 14 6 L16 17 Q-16 29 -47 19 Z", second, patterned=False)
     canvas.line("M2 10 L13 6 L15 17 L4 21 Z", "#dcbf72", 2.4)
-    sole = f"M-46 {heel_y - 1} Q-4 {heel_y + 1} 24 85 L80 84 Q84 88 79 92 L22 92 Q-4 {heel_y + 8} -20 {heel_y + 6} L-46 {heel_y + 6} Z"
+    sole = (
+        f"M-46 {heel_y - 1} Q-4 {heel_y + 1} 24 85 L80 84 Q84 88 79 92 L22 92 Q-4 {heel_y + 8} -20 "
+        f"{heel_y + 6} L-46 {heel_y + 6} Z"
+    )
     heel = f"M-47 {heel_y + 4} L-18 {heel_y + 5} L{-24 if high_heel else -16} 92 L-44 92 Z"
     canvas.solid(heel, "#3a2a20", shade="tube")
     canvas.solid(sole, "#2c211b", shade="pipe")

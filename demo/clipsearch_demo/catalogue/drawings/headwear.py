@@ -12,9 +12,16 @@ def hat(canvas: Canvas, attributes: Mapping[str, str]) -> None:
     main, second = canvas.inks.main, canvas.inks.second
     wide = 98 if attributes["brim"] == "wide" else 72
     drop = 62 if attributes["brim"] == "wide" else 52
-    brim = mirrored(f"M0 8 Q{wide * 0.7:.0f} 8 {wide} 26 Q{wide - 4} {drop - 8} {wide * 0.6:.0f} {drop} Q30 {drop + 6} 0 {drop + 6}")
+    brim = mirrored(
+        f"M0 8 Q{wide * 0.7:.0f} 8 {wide} 26 Q{wide - 4} {drop - 8} {wide * 0.6:.0f} {drop} Q30 {drop + 6} 0 {drop + 6}"
+    )
     canvas.cloth(brim, shade="fall")
-    canvas.line(f"M{-wide + 3} 29 Q{-wide * 0.7:.0f} {drop} 0 {drop + 3} Q{wide * 0.7:.0f} {drop} {wide - 3} 29", dark(main, 0.35), 2, opacity=0.6)
+    canvas.line(
+        f"M{-wide + 3} 29 Q{-wide * 0.7:.0f} {drop} 0 {drop + 3} Q{wide * 0.7:.0f} {drop} {wide - 3} 29",
+        dark(main, 0.35),
+        2,
+        opacity=0.6,
+    )
     canvas.solid("M-62 26 Q0 58 62 26 Q58 46 0 48 Q-58 46 -62 26 Z", "#000000", opacity=0.28)
     canvas.cloth(mirrored("M0 -52 Q16 -66 34 -60 Q52 -48 55 26 Q34 40 0 40"))
     canvas.crease("M-4 -50 Q-8 -34 2 -20", 9)
@@ -36,14 +43,21 @@ def cap(canvas: Canvas, attributes: Mapping[str, str]) -> None:
         canvas.stitch("M-2 -50 Q18 -20 19 19 M-7 -51 Q-43 -30 -47 25", light(main, 0.4))
         canvas.crease("M40 -20 Q34 0 38 18", 8)
         canvas.crease("M-58 -10 Q-52 6 -58 24", 7)
-        canvas.cloth("M10 20 Q44 12 58 24 Q92 36 104 50 Q98 58 80 52 Q44 36 2 40 Q-2 28 10 20 Z", second, patterned=False, shade="fall")
+        canvas.cloth(
+            "M10 20 Q44 12 58 24 Q92 36 104 50 Q98 58 80 52 Q44 36 2 40 Q-2 28 10 20 Z",
+            second,
+            patterned=False,
+            shade="fall",
+        )
         for i in range(3):
             canvas.stitch(f"M{14 + i * 3} {26 + i * 4} Q54 {22 + i * 5} {92 - i * 4} {46 + i * 2}", light(second, 0.45))
         canvas.disc(-4, -53, 4.4, second)
         if attributes["badge"] == "with":
             canvas.disc(34, -12, 13, light(second, 0.12))
             canvas.disc(34, -12, 9, dark(second, 0.1), shade="fall")
-            canvas.solid("M34 -19 L36 -14 L41 -14 L37 -11 L38.5 -6 L34 -9 L29.5 -6 L31 -11 L27 -14 L32 -14 Z", "#fff7e0")
+            canvas.solid(
+                "M34 -19 L36 -14 L41 -14 L37 -11 L38.5 -6 L34 -9 L29.5 -6 L31 -11 L27 -14 L32 -14 Z", "#fff7e0"
+            )
 
 
 def beanie(canvas: Canvas, attributes: Mapping[str, str]) -> None:
@@ -57,8 +71,18 @@ def beanie(canvas: Canvas, attributes: Mapping[str, str]) -> None:
         canvas.crease("M24 -40 Q34 -10 36 24", 9)
         canvas.cloth(mirrored("M0 26 Q40 26 66 20 Q72 44 67 62 Q40 70 0 70"), second, patterned=False)
         for i in range(-12, 13):
-            canvas.line(f"M{i * 5.2:.1f} {27 - abs(i) * 0.4:.1f} L{i * 5.3:.1f} {68 - abs(i) * 0.6:.1f}", "#000000", 1.6, opacity=0.24)
-            canvas.line(f"M{i * 5.2 + 1.8:.1f} {27 - abs(i) * 0.4:.1f} L{i * 5.3 + 1.8:.1f} {68 - abs(i) * 0.6:.1f}", "#ffffff", 1.2, opacity=0.16)
+            canvas.line(
+                f"M{i * 5.2:.1f} {27 - abs(i) * 0.4:.1f} L{i * 5.3:.1f} {68 - abs(i) * 0.6:.1f}",
+                "#000000",
+                1.6,
+                opacity=0.24,
+            )
+            canvas.line(
+                f"M{i * 5.2 + 1.8:.1f} {27 - abs(i) * 0.4:.1f} L{i * 5.3 + 1.8:.1f} {68 - abs(i) * 0.6:.1f}",
+                "#ffffff",
+                1.2,
+                opacity=0.16,
+            )
         if attributes["pompom"] == "with":
             _pompom(canvas, 0, -84, 21, second)
 

@@ -25,7 +25,9 @@ def mug(canvas: Canvas, attributes: Mapping[str, str]) -> None:
     half, top = (46, -70) if tall else (62, -26)
     with canvas.moved("translate(-12 0)"):
         low, high = (58, -44) if tall else (62, -6)
-        handle = f"M{half - 4} {high} Q{half + 44} {high} {half + 40} {(low + high) / 2} Q{half + 36} {low} {half - 8} {low}"
+        handle = (
+            f"M{half - 4} {high} Q{half + 44} {high} {half + 40} {(low + high) / 2} Q{half + 36} {low} {half - 8} {low}"
+        )
         canvas.cord(handle, second, 13)
         canvas.cloth(mirrored(f"M0 {top + 14} L{half} {top} L{half - 3} 72 Q{half - 6} 92 0 92"), turn=0)
         canvas.line(f"M{-half + 14} {top + 22} L{-half + 14} 66", "#ffffff", 7, opacity=0.3)
@@ -60,7 +62,11 @@ def _flowers(canvas: Canvas, mouth: float, colour: str) -> None:
     for x, y in ((-34, -62), (0, -80), (34, -66), (-14, -50), (20, -46)):
         canvas.cord(f"M{x * 0.12:.0f} {mouth} Q{x * 0.2:.0f} {(mouth + y) / 2:.0f} {x} {y}", "#4f8a43", 2.2)
     for x, y in ((-22, -28), (24, -24)):
-        canvas.solid(f"M{x * 0.3:.0f} {mouth} Q{x} {y + 10} {x * 1.8:.0f} {y} Q{x * 1.1:.0f} {y - 12} {x * 0.3:.0f} {mouth} Z", "#5d9a4d", shade="fall")
+        canvas.solid(
+            f"M{x * 0.3:.0f} {mouth} Q{x} {y + 10} {x * 1.8:.0f} {y} Q{x * 1.1:.0f} {y - 12} {x * 0.3:.0f} {mouth} Z",
+            "#5d9a4d",
+            shade="fall",
+        )
     for x, y in ((-34, -62), (0, -80), (34, -66), (-14, -50), (20, -46)):
         for i in range(6):
             angle = i * math.pi / 3
@@ -78,14 +84,32 @@ def vase(canvas: Canvas, attributes: Mapping[str, str]) -> None:
     height = 92 - top
     if attributes["shape"] == "round":
         half = 0.4 * height if with_flowers else 56
-        body = f"M0 {top + 4} L20 {top} Q16 {top + height * 0.2:.0f} {half * 0.7:.0f} {top + height * 0.3:.0f} Q{half * 1.25:.0f} {top + height * 0.6:.0f} {half * 0.62:.0f} 88 Q20 92 0 92"
+        body = (
+            f"M0 {top + 4} L20 {top} Q16 {top + height * 0.2:.0f} {half * 0.7:.0f} "
+            f"{top + height * 0.3:.0f} Q{half * 1.25:.0f} {top + height * 0.6:.0f} {half * 0.62:.0f} "
+            "88 Q20 92 0 92"
+        )
     else:
         half = 30
-        body = f"M0 {top + 4} L17 {top} Q12 {top + height * 0.25:.0f} {half} {top + height * 0.5:.0f} Q{half + 4} {top + height * 0.8:.0f} 24 88 Q12 92 0 92"
+        body = (
+            f"M0 {top + 4} L17 {top} Q12 {top + height * 0.25:.0f} {half} {top + height * 0.5:.0f} "
+            f"Q{half + 4} {top + height * 0.8:.0f} 24 88 Q12 92 0 92"
+        )
     rim = 20 if attributes["shape"] == "round" else 17
     canvas.cloth(mirrored(body))
-    canvas.line(f"M{-half * 0.62:.0f} {top + height * 0.45:.0f} Q{-half * 0.8:.0f} {top + height * 0.65:.0f} {-half * 0.5:.0f} {top + height * 0.84:.0f}", "#ffffff", 7, opacity=0.34)
-    canvas.line(f"M{-rim * 0.86:.0f} {top + height * 0.13:.0f} Q0 {top + height * 0.18:.0f} {rim * 0.86:.0f} {top + height * 0.13:.0f}", second, 6)
+    canvas.line(
+        f"M{-half * 0.62:.0f} {top + height * 0.45:.0f} Q{-half * 0.8:.0f} "
+        f"{top + height * 0.65:.0f} {-half * 0.5:.0f} {top + height * 0.84:.0f}",
+        "#ffffff",
+        7,
+        opacity=0.34,
+    )
+    canvas.line(
+        f"M{-rim * 0.86:.0f} {top + height * 0.13:.0f} Q0 {top + height * 0.18:.0f} "
+        f"{rim * 0.86:.0f} {top + height * 0.13:.0f}",
+        second,
+        6,
+    )
     canvas.solid(_ellipse(0, top, rim + 2, 5), second, shade="gloss")
     if not with_flowers:
         canvas.solid(_ellipse(0, top + 0.6, rim - 1, 3.2), dark(main, 0.7))
@@ -96,10 +120,21 @@ def cushion(canvas: Canvas, attributes: Mapping[str, str]) -> None:
     second = canvas.inks.second
     if attributes["shape"] == "square":
         outline = "M-82 -82 Q0 -68 82 -82 Q68 0 82 82 Q0 68 -82 82 Q-68 0 -82 -82 Z"
-        folds = ("M-74 -74 Q-54 -50 -44 -40", "M74 -74 Q54 -50 44 -40", "M74 74 Q54 50 44 40", "M-74 74 Q-54 50 -44 40")
+        folds: tuple[str, ...] = (
+            "M-74 -74 Q-54 -50 -44 -40",
+            "M74 -74 Q54 -50 44 -40",
+            "M74 74 Q54 50 44 40",
+            "M-74 74 Q-54 50 -44 40",
+        )
     else:
         outline = _ellipse(0, 0, 84, 82)
-        folds = ("M-70 -30 Q-40 -16 -16 -6", "M60 -44 Q36 -24 14 -10", "M66 36 Q40 22 16 8", "M-56 52 Q-34 28 -12 12", "M6 76 Q4 40 2 16")
+        folds = (
+            "M-70 -30 Q-40 -16 -16 -6",
+            "M60 -44 Q36 -24 14 -10",
+            "M66 36 Q40 22 16 8",
+            "M-56 52 Q-34 28 -12 12",
+            "M6 76 Q4 40 2 16",
+        )
     canvas.line(outline, dark(second, 0.35), 7.4)
     canvas.cloth(outline, shade="ball")
     canvas.line(outline, second, 5.4)

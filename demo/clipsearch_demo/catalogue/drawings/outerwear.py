@@ -52,7 +52,12 @@ def coat(canvas: Canvas, attributes: Mapping[str, str]) -> None:
         with canvas.moved("translate(0 -14) scale(1 .95)"):
             sleeves(canvas, True, dark(main, 0.2))
         canvas.cloth(mirrored("M0 -30 L24 -92 L48 -86 Q44 -60 46 -40 Q40 -10 46 14 Q58 60 62 96 Q30 104 0 104"))
-        for fold in ("M26 20 Q34 60 36 98", "M-26 20 Q-32 60 -38 98", "M-12 24 Q-14 66 -18 98", "M40 -44 Q30 -28 28 -6"):
+        for fold in (
+            "M26 20 Q34 60 36 98",
+            "M-26 20 Q-32 60 -38 98",
+            "M-12 24 Q-14 66 -18 98",
+            "M40 -44 Q30 -28 28 -6",
+        ):
             canvas.crease(fold, 9)
         canvas.seam("M-2 -28 L-3 103", 0.7)
         rows = (-12, 12) if attributes["breast"] == "double" else (6,)
@@ -96,8 +101,10 @@ def dress(canvas: Canvas, attributes: Mapping[str, str]) -> None:
         canvas.crease(fold, 7)
     low = end + 6
     canvas.cloth(
-        mirrored(f"M0 -4 L25 -6 Q36 {end * 0.4:.0f} {wide} {end} Q{wide * 0.8:.0f} {low} {wide * 0.62:.0f} {low - 4} "
-                 f"Q{wide * 0.4:.0f} {low + 4} {wide * 0.2:.0f} {low - 1} Q{wide * 0.1:.0f} {low - 2} 0 {low}")
+        mirrored(
+            f"M0 -4 L25 -6 Q36 {end * 0.4:.0f} {wide} {end} Q{wide * 0.8:.0f} {low} {wide * 0.62:.0f} {low - 4} "
+            f"Q{wide * 0.4:.0f} {low + 4} {wide * 0.2:.0f} {low - 1} Q{wide * 0.1:.0f} {low - 2} 0 {low}"
+        )
     )
     for x, bottom in ((-14, -40), (-8, -20), (1, 2), (9, 22), (16, 44)):
         canvas.crease(f"M{x} 6 Q{x + bottom * 0.2:.0f} {end * 0.5:.0f} {bottom} {end - 2}", canvas.rng.uniform(6, 11))

@@ -8,11 +8,16 @@ from collections.abc import Mapping
 from clipsearch_demo.catalogue.svg import Canvas, dark, flip, light, mirrored
 
 
-def _fringe(canvas: Canvas, x0: float, x1: float, y0: float, y1: float, length: float, colour: str) -> None:
+def _fringe(canvas: Canvas, colour: str, length: float, *, x: tuple[float, float], y: tuple[float, float]) -> None:
     for i in range(11):
         share = i / 10
-        x, y = x0 + (x1 - x0) * share, y0 + (y1 - y0) * share
-        canvas.cord(f"M{x:.1f} {y:.1f} Q{x + canvas.rng.uniform(-2, 2):.1f} {y + length / 2:.1f} {x + canvas.rng.uniform(-2, 2):.1f} {y + length:.1f}", colour, 1.9)
+        left, top = x[0] + (x[1] - x[0]) * share, y[0] + (y[1] - y[0]) * share
+        canvas.cord(
+            f"M{left:.1f} {top:.1f} Q{left + canvas.rng.uniform(-2, 2):.1f} {top + length / 2:.1f} "
+            f"{left + canvas.rng.uniform(-2, 2):.1f} {top + length:.1f}",
+            colour,
+            1.9,
+        )
 
 
 def scarf(canvas: Canvas, attributes: Mapping[str, str]) -> None:
@@ -27,7 +32,7 @@ def scarf(canvas: Canvas, attributes: Mapping[str, str]) -> None:
         edges = ((-68, -24, 70, 74), (24, 68, 62, 58))
     for tail, (x0, x1, y0, y1), (_, _, turn) in zip(tails, edges, ends, strict=True):
         if attributes["fringe"] == "with":
-            _fringe(canvas, x0 + 2, x1 - 2, y0, y1, 18, second)
+            _fringe(canvas, second, 18, x=(x0 + 2, x1 - 2), y=(y0, y1))
         canvas.cloth(tail, turn=turn)
         middle = (x0 + x1) / 2
         canvas.crease(f"M{middle * 0.4:.0f} -30 Q{middle * 0.7:.0f} 10 {middle:.0f} {y0 - 14}", 9)
@@ -53,8 +58,8 @@ def tie(canvas: Canvas, attributes: Mapping[str, str]) -> None:
     if attributes["style"] == "bow":
         canvas.cord("M-92 -6 Q-50 -26 0 -8 Q50 -26 92 -6", second, 5)
         wing = "M6 -10 Q50 -46 86 -40 Q96 0 88 38 Q50 44 6 14 Z"
-        for side, turn in ((wing, -10.0), (flip(wing), 10.0)):
-            canvas.cloth(side, turn=turn, shade="fall")
+        for shape, turn in ((wing, -10.0), (flip(wing), 10.0)):
+            canvas.cloth(shape, turn=turn, shade="fall")
         for side in (1, -1):
             canvas.crease(f"M{side * 14} -6 Q{side * 40} -18 {side * 72} -28", 9)
             canvas.crease(f"M{side * 14} 8 Q{side * 40} 18 {side * 70} 28", 9)
@@ -99,18 +104,30 @@ def umbrella(canvas: Canvas, attributes: Mapping[str, str]) -> None:
 def _dial(canvas: Canvas, round_dial: bool, face: str) -> None:
     rim = "#d5d8dc"
     if round_dial:
-        for radius, fill, shade in ((45, dark(rim, 0.4), "gloss"), (43, rim, "gloss"), (35.5, dark(rim, 0.55), "ball"), (34, face, "fall")):
+        for radius, fill, shade in (
+            (45, dark(rim, 0.4), "gloss"),
+            (43, rim, "gloss"),
+            (35.5, dark(rim, 0.55), "ball"),
+            (34, face, "fall"),
+        ):
             canvas.disc(0, 0, radius, fill, shade=shade)
     else:
         for half, fill in ((42, rim), (34.5, dark(rim, 0.55)), (33, face)):
-            canvas.solid(f"M{-half} {4 - half} Q{-half} {-half} {4 - half} {-half} L{half - 4} {-half} Q{half} {-half} {half} {4 - half} L{half} {half - 4} "
-                         f"Q{half} {half} {half - 4} {half} L{4 - half} {half} Q{-half} {half} {-half} {half - 4} Z", fill, shade="gloss" if half == 42 else "fall")
+            canvas.solid(
+                f"M{-half} {4 - half} Q{-half} {-half} {4 - half} {-half} L{half - 4} {-half} "
+                f"Q{half} {-half} {half} {4 - half} L{half} {half - 4} "
+                f"Q{half} {half} {half - 4} {half} L{4 - half} {half} Q{-half} {half} {-half} {half - 4} Z",
+                fill,
+                shade="gloss" if half == 42 else "fall",
+            )
     ink = "#20242a" if sum(int(face[i : i + 2], 16) for i in (1, 3, 5)) > 330 else "#f4f4f0"
     for hour in range(12):
         angle = hour * math.pi / 6
         sx, sy = math.sin(angle), -math.cos(angle)
         inner = 23 if hour % 3 == 0 else 26
-        canvas.line(f"M{sx * inner:.1f} {sy * inner:.1f} L{sx * 30:.1f} {sy * 30:.1f}", ink, 2.6 if hour % 3 == 0 else 1.4)
+        canvas.line(
+            f"M{sx * inner:.1f} {sy * inner:.1f} L{sx * 30:.1f} {sy * 30:.1f}", ink, 2.6 if hour % 3 == 0 else 1.4
+        )
     canvas.line("M0 0 L-13 -11", ink, 3)
     canvas.line("M0 0 L8 -24", ink, 2)
     canvas.line("M-3 8 L6 -26", "#d33b2f", 0.8)
@@ -142,9 +159,15 @@ def sunglasses(canvas: Canvas, attributes: Mapping[str, str]) -> None:
             canvas.cord(f"M{side * 92} -20 Q{side * 84} 34 {side * -20} 46", dark(main, 0.15), 6)
         for side in (1, -1):
             if attributes["shape"] == "round":
-                lens = f"M{side * 10} 0 C{side * 10} -52 {side * 90} -52 {side * 90} 0 C{side * 90} 50 {side * 10} 50 {side * 10} 0 Z"
+                lens = (
+                    f"M{side * 10} 0 C{side * 10} -52 {side * 90} -52 {side * 90} 0 C{side * 90} 50 "
+                    f"{side * 10} 50 {side * 10} 0 Z"
+                )
             else:
-                lens = f"M{side * 10} -26 Q{side * 50} -36 {side * 94} -30 Q{side * 96} 20 {side * 80} 32 Q{side * 46} 40 {side * 22} 30 Q{side * 10} 10 {side * 10} -26 Z"
+                lens = (
+                    f"M{side * 10} -26 Q{side * 50} -36 {side * 94} -30 Q{side * 96} 20 {side * 80} "
+                    f"32 Q{side * 46} 40 {side * 22} 30 Q{side * 10} 10 {side * 10} -26 Z"
+                )
             canvas.line(lens, dark(main, 0.5), 13.4)
             canvas.solid(lens, dark(second, 0.18), shade="fall")
             canvas.line(f"M{side * 26 + 4} 16 L{side * 26 + 26} -20", "#ffffff", 6, opacity=0.32)

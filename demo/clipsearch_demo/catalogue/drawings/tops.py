@@ -24,7 +24,11 @@ def sleeves(canvas: Canvas, long: bool, cuff: str | None = None) -> None:
             canvas.cloth(edge, cuff, patterned=False, shade="fall")
         else:
             canvas.seam(edge, 0.3)
-        for fold in ("M62 -44 Q68 -24 62 -10", "M74 0 Q78 16 74 34", "M62 -6 Q74 2 84 4") if long else ("M60 -50 Q72 -34 74 -22",):
+        for fold in (
+            ("M62 -44 Q68 -24 62 -10", "M74 0 Q78 16 74 34", "M62 -6 Q74 2 84 4")
+            if long
+            else ("M60 -50 Q72 -34 74 -22",)
+        ):
             canvas.crease(flip(fold) if mirror else fold, 6)
 
 
@@ -79,13 +83,13 @@ def shirt(canvas: Canvas, attributes: Mapping[str, str]) -> None:
         canvas.stitch("M16 -22 L16 -5 L26 1.5 L36 -5 L36 -22")
 
 
-def _ribbing(canvas: Canvas, d: str, x0: float, x1: float, y0: float, y1: float, colour: str) -> None:
+def _ribbing(canvas: Canvas, d: str, colour: str, *, half: float, y: tuple[float, float]) -> None:
     """A knitted band: the shape, then narrow ribs across it."""
     canvas.cloth(d, colour, patterned=False)
-    count = max(3, round(abs(x1 - x0) / 4.5))
+    count = max(3, round(2 * half / 4.5))
     for i in range(1, count):
-        x = x0 + (x1 - x0) * i / count
-        canvas.line(f"M{x:.1f} {y0} L{x:.1f} {y1}", "#000000", 1.1, opacity=0.22)
+        x = -half + 2 * half * i / count
+        canvas.line(f"M{x:.1f} {y[0]} L{x:.1f} {y[1]}", "#000000", 1.1, opacity=0.22)
 
 
 def sweater(canvas: Canvas, attributes: Mapping[str, str]) -> None:
@@ -100,9 +104,9 @@ def sweater(canvas: Canvas, attributes: Mapping[str, str]) -> None:
     for y in range(-56, 72, 7):
         canvas.line(f"M-42 {y} Q0 {y + 6} 42 {y}", "#000000", 0.9, opacity=0.13)
     torso_folds(canvas)
-    _ribbing(canvas, mirrored("M0 77 Q24 77 50 69 L47 87 Q22 92 0 92"), -46, 46, 78, 90, second)
+    _ribbing(canvas, mirrored("M0 77 Q24 77 50 69 L47 87 Q22 92 0 92"), second, half=46, y=(78, 90))
     if neck == "turtleneck":
-        _ribbing(canvas, mirrored("M0 -98 Q16 -99 23 -95 L25 -76 Q14 -68 0 -68"), -22, 22, -96, -71, second)
+        _ribbing(canvas, mirrored("M0 -98 Q16 -99 23 -95 L25 -76 Q14 -68 0 -68"), second, half=22, y=(-96, -71))
         canvas.crease("M-22 -84 Q0 -78 22 -84", 5)
         return
     for rim in (half, flip(half)):
