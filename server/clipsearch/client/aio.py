@@ -25,7 +25,7 @@ from clipsearch.client.channel import (
     not_ready,
     rpc_timeout,
 )
-from clipsearch.client.errors import ClientError, Unavailable, from_rpc_error
+from clipsearch.client.errors import ClientError, DeadlineExceeded, Unavailable, from_rpc_error
 from clipsearch.client.requests import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_TIMEOUT_S,
@@ -237,7 +237,12 @@ class AsyncClient:
     async def wait_until_ready(self, timeout: float) -> None:
         """Return once the server reports SERVING; raises DeadlineExceeded after ``timeout`` seconds."""
         deadline = self._requests.deadline(timeout, self._clock())
-        while not await self.ready(timeout=self._requests.attempt_timeout(deadline, self._clock())):
+        while True:
+            try:
+                if await self.ready(timeout=self._requests.attempt_timeout(deadline, self._clock())):
+                    return
+            except DeadlineExceeded as error:
+                raise not_ready(timeout) from error
             if self._clock() + HEALTH_POLL_S >= deadline:
                 raise not_ready(timeout)
             await self._sleep(HEALTH_POLL_S)

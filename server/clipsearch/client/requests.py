@@ -60,8 +60,8 @@ class Requests:
         return now + seconds
 
     def attempt_timeout(self, deadline: float, now: float) -> float | None:
-        """Return gRPC's timeout in seconds for an attempt made now; None for ever, and never below a millisecond."""
-        return None if math.isinf(deadline) else max(deadline - now, 1e-3)
+        """Return gRPC's timeout in seconds for an attempt made now; None for ever, and never below a microsecond."""
+        return None if math.isinf(deadline) else max(deadline - now, 1e-6)
 
     @property
     def max_payload_bytes(self) -> int:

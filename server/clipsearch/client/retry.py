@@ -25,6 +25,9 @@ _UNARY_METHODS = {
 _GRPC_MOST_ATTEMPTS = 5
 """gRPC counts no further, whatever its service config says."""
 
+_LEAST_BACKOFF_S = 0.01
+"""With a wait of about a millisecond gRPC loses its own retry timer, and the call hangs: grpc/grpc#41036."""
+
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
@@ -43,8 +46,8 @@ class RetryPolicy:
         """Raise ValueError for numbers that make no policy."""
         if self.max_attempts < 1:
             raise ValueError(f"max_attempts must be at least 1, not {self.max_attempts}")
-        if not 0 < self.initial_backoff_s <= self.max_backoff_s or self.multiplier < 1:
-            raise ValueError(f"backoff must be positive and must not shrink: {self}")
+        if not _LEAST_BACKOFF_S <= self.initial_backoff_s <= self.max_backoff_s or self.multiplier < 1:
+            raise ValueError(f"backoff must start at {_LEAST_BACKOFF_S:g} s or more and must not shrink: {self}")
 
     def wait_s(
         self, error: ClientError, attempt: int, remaining_s: float, draw: Callable[[], float] = random.random

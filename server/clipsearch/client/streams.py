@@ -11,12 +11,13 @@ import queue
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import aclosing
 from enum import Enum
+from typing import TypeAlias
 
 import grpc
 
 from clipsearch.client import convert
 from clipsearch.client.bulk import Key, Window
-from clipsearch.client.errors import Cancelled, ClientError, Internal, from_rpc_error
+from clipsearch.client.errors import Cancelled, ClientError, DeadlineExceeded, Internal, Unavailable, from_rpc_error
 from clipsearch.client.types import Embedded
 from clipsearch.v1 import embedding_pb2
 
@@ -25,18 +26,26 @@ Prepared = tuple[Key, embedding_pb2.EmbedInput | ClientError]
 MakeRequest = Callable[[str, embedding_pb2.EmbedInput], embedding_pb2.StreamEmbedRequest]
 """Makes one message of the stream from an item's name on the wire and the item."""
 
-_AsyncCall = grpc.aio.StreamStreamCall[embedding_pb2.StreamEmbedRequest, embedding_pb2.StreamEmbedResponse]
+_LOST_DETAILS = "Internal error from Core"
+"""What grpc.aio says instead of the call's true status when a message could not be sent because the call had ended."""
+
+_Up = embedding_pb2.StreamEmbedRequest
+_Down = embedding_pb2.StreamEmbedResponse
+# In quotes: grpc's classes are generic for type checkers only.
+_Method: TypeAlias = "grpc.StreamStreamMultiCallable[_Up, _Down]"
+_AsyncMethod: TypeAlias = "grpc.aio.StreamStreamMultiCallable[_Up, _Down]"
+_AsyncCall: TypeAlias = "grpc.aio.StreamStreamCall[_Up, _Down]"
 
 
 def blocking(
-    method: grpc.StreamStreamMultiCallable[embedding_pb2.StreamEmbedRequest, embedding_pb2.StreamEmbedResponse],
+    method: _Method,
     items: Iterable[Prepared[Key]],
     window: Window[Key],
     make_request: MakeRequest,
     timeout: float | None,
 ) -> Iterator[Result[Key]]:
     """Run a stream in this thread; see ``Client.stream_embed``."""
-    outbox: queue.SimpleQueue[embedding_pb2.StreamEmbedRequest | None] = queue.SimpleQueue()
+    outbox: queue.SimpleQueue[_Up | None] = queue.SimpleQueue()
     # gRPC sends from a thread of its own; a None ends that thread and the sending half of the stream.
     call = method(iter(outbox.get, None), timeout=timeout)
     try:
@@ -59,7 +68,7 @@ def blocking(
         call.cancel()
 
 
-def _next_answer(call: Iterator[embedding_pb2.StreamEmbedResponse], window: Window[Key]) -> list[Result[Key]]:
+def _next_answer(call: Iterator[_Down], window: Window[Key]) -> list[Result[Key]]:
     response = next(call, None)
     if response is None:
         raise _ended_early(window)
@@ -67,7 +76,7 @@ def _next_answer(call: Iterator[embedding_pb2.StreamEmbedResponse], window: Wind
 
 
 async def asynchronous(
-    method: grpc.aio.StreamStreamMultiCallable[embedding_pb2.StreamEmbedRequest, embedding_pb2.StreamEmbedResponse],
+    method: _AsyncMethod,
     items: AsyncGenerator[Prepared[Key], None],
     window: Window[Key],
     make_request: MakeRequest,
@@ -140,7 +149,7 @@ async def _send(
     await call.done_writing()
 
 
-async def _write(call: _AsyncCall, request: embedding_pb2.StreamEmbedRequest) -> bool:
+async def _write(call: _AsyncCall, request: _Up) -> bool:
     """Send one message; False where the call is over, whose reason ``_receive`` reports."""
     try:
         await call.write(request)
@@ -153,8 +162,8 @@ async def _receive(call: _AsyncCall, outcomes: "asyncio.Queue[_Outcome]") -> Non
     try:
         async for response in call:
             outcomes.put_nowait((response.item_id, convert.embed_result(response)))
-    except grpc.RpcError as cause:
-        error = from_rpc_error(cause)
+    except grpc.aio.AioRpcError as cause:
+        error = _lost_status(call) if cause.details() == _LOST_DETAILS else from_rpc_error(cause)
         error.__cause__ = cause
         outcomes.put_nowait(error)
     except asyncio.CancelledError:
@@ -163,6 +172,17 @@ async def _receive(call: _AsyncCall, outcomes: "asyncio.Queue[_Outcome]") -> Non
         raise
     else:
         outcomes.put_nowait(_ENDED)
+
+
+def _lost_status(call: _AsyncCall) -> ClientError:
+    """Make the error of a call whose status was overwritten because it ended while a message was being sent.
+
+    grpc/grpc#36066; what is lost is nearly always that the server drains or the connection broke.
+    """
+    remaining = call.time_remaining()
+    if remaining is not None and remaining <= 0:
+        return DeadlineExceeded("the stream's deadline passed", code=grpc.StatusCode.DEADLINE_EXCEEDED)
+    return Unavailable("the stream ended while an item was being sent", code=grpc.StatusCode.UNAVAILABLE)
 
 
 def _ended_early(window: Window[Key]) -> ClientError:

@@ -22,7 +22,7 @@ from clipsearch.client.channel import (
     not_ready,
     rpc_timeout,
 )
-from clipsearch.client.errors import ClientError, Unavailable, from_rpc_error
+from clipsearch.client.errors import ClientError, DeadlineExceeded, Unavailable, from_rpc_error
 from clipsearch.client.requests import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_TIMEOUT_S,
@@ -224,7 +224,12 @@ class Client:
     def wait_until_ready(self, timeout: float) -> None:
         """Return once the server reports SERVING; raises DeadlineExceeded after ``timeout`` seconds."""
         deadline = self._requests.deadline(timeout, self._clock())
-        while not self.ready(timeout=self._requests.attempt_timeout(deadline, self._clock())):
+        while True:
+            try:
+                if self.ready(timeout=self._requests.attempt_timeout(deadline, self._clock())):
+                    return
+            except DeadlineExceeded as error:
+                raise not_ready(timeout) from error
             if self._clock() + HEALTH_POLL_S >= deadline:
                 raise not_ready(timeout)
             self._sleep(HEALTH_POLL_S)
