@@ -68,6 +68,6 @@ def clustered(n: int, d: int, queries: int = 500, seed: int = 0, clusters: int |
 
     def texts(count: int) -> Float32:
         of = rng.choice(fine, count, p=weights)
-        return unit(text_offset + centres[of] + 0.9 * noise(count))
+        return unit(text_offset + 0.8 * centres[of] + 1.2 * noise(count))
 
     return Clustered(pictures(n), pictures(queries), texts(queries))

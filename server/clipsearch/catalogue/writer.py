@@ -30,6 +30,7 @@ class CatalogueWriter:
         """
         collection.mkdir(parents=True, exist_ok=True)
         self.dimension = dimension
+        self.model_hash = model_hash
         self._lock = _take_lock(collection / LOCK)
         try:
             self._path = catalogue_file(collection)

@@ -1,11 +1,11 @@
 """From a stream of vectors to an index directory: write, train, add, tune, publish."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import faiss
 import numpy as np
@@ -13,22 +13,17 @@ from numpy.typing import NDArray
 
 from clipsearch.index.ids import write_ids
 from clipsearch.index.ivfpq import IvfPqIndex
-from clipsearch.index.kmeans import assign, spherical_kmeans
 from clipsearch.index.manifest import IndexManifest, IvfPq, Recall
-from clipsearch.index.rules import POINTS_PER_CODEWORD, IvfPqShape, Kind, choose_kind, choose_shape
+from clipsearch.index.rules import IvfPqShape, Kind, choose_kind, choose_shape
 from clipsearch.index.storage import IVFPQ, VECTORS, describe_files, publish, start_building
 from clipsearch.index.threads import available_cores, limit_blas, limit_openmp
-from clipsearch.index.tuning import Report, Truth, find_truth, recall_of, tune
+from clipsearch.index.train import ITERATIONS, train_and_add
+from clipsearch.index.tuning import Report, Truth, Tuned, counting, find_truth, recall_of, tune
 from clipsearch.index.vectors import VectorFile, VectorFileWriter, open_vectors
-from clipsearch.ports import Vectors
-
-ITERATIONS = 10
-"""k-means steps of the coarse quantiser; FAISS's default for IVF."""
+from clipsearch.ports import Rows, Vectors
 
 HELD_OUT = 1000
 """Picture queries used for tuning and measuring, half of them for each."""
-
-_BLOCK = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +45,8 @@ class IndexSource:
     """What to index: ``n`` unit vectors of ``dimension`` coordinates, and where they come from.
 
     ``blocks`` yields float16 [m, dimension] in row order, ``ids`` the ids in the same order. ``text_queries``, float32
-    [q, dimension] of unit length, are tuned for as well where given. ``seq`` and ``model_hash`` go to the manifest.
+    [q, dimension] of unit length, are tuned for as well where given. ``seq``, ``model_hash`` and
+    ``text_origin`` go to the manifest.
     """
 
     n: int
@@ -60,6 +56,7 @@ class IndexSource:
     seq: int
     model_hash: str | None = None
     text_queries: Vectors | None = None
+    text_origin: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +78,10 @@ def build_index(
     options = options or IndexOptions()
     report = report or _silent
     began = time.monotonic()
-    threads = options.threads or available_cores()
-    limit_openmp(threads)
-    limit_blas(threads)
+    kind = choose_kind(source.n, options.kind)
     building = start_building(collection)
     vectors = _write(building, source, report)
-    kind = choose_kind(source.n, options.kind)
-    tuned = _Tuned()
-    if kind is Kind.IVFPQ:
-        shape = choose_shape(source.n, source.dimension)
-        ivf = train_and_add(vectors.matrix, shape, options.seed, report)
-        faiss.write_index(ivf, str(building / IVFPQ))
-        index = IvfPqIndex(ivf, vectors, nprobe=shape.nprobe, overfetch=shape.overfetch, threads=threads)
-        tuned = _tune(index, shape, source.text_queries, options, report)
+    tuned = _build_ivfpq(building, vectors, source, options, report) if kind is Kind.IVFPQ else _Tuned()
     manifest = IndexManifest(
         seq=source.seq,
         kind="flat" if kind is Kind.FLAT else "ivfpq",
@@ -103,6 +91,7 @@ def build_index(
         recall_target=options.recall_target,
         image_recall=tuned.image,
         text_recall=tuned.text,
+        text_origin=source.text_origin,
         model_hash=source.model_hash,
         seed=options.seed,
         faiss_version=faiss.__version__,
@@ -112,6 +101,21 @@ def build_index(
     )
     publish(building, manifest, collection)
     return manifest
+
+
+def _build_ivfpq(
+    building: Path, vectors: VectorFile, source: IndexSource, options: IndexOptions, report: Report
+) -> _Tuned:
+    threads = options.threads or available_cores()
+    # Blocks run side by side in the pool, so each gets one BLAS thread; FAISS, in searches, gets them all.
+    limit_blas(1)
+    limit_openmp(threads)
+    shape = choose_shape(source.n, source.dimension)
+    with ThreadPoolExecutor(threads, thread_name_prefix="index") as pool:
+        ivf = train_and_add(vectors.matrix, shape, options.seed, pool, report)
+        faiss.write_index(ivf, str(building / IVFPQ))
+        index = IvfPqIndex(ivf, vectors, nprobe=shape.nprobe, overfetch=shape.overfetch, threads=threads)
+        return _tune(index, shape, source, options, pool, report=report)
 
 
 def _write(building: Path, source: IndexSource, report: Report) -> VectorFile:
@@ -126,60 +130,29 @@ def _write(building: Path, source: IndexSource, report: Report) -> VectorFile:
     return open_vectors(building / VECTORS, source.n, source.dimension)
 
 
-def train_and_add(matrix: NDArray[np.float16], shape: IvfPqShape, seed: int, report: Report) -> Any:
-    """Return a ``faiss.IndexIVFPQ`` trained on a sample of ``matrix`` [N, d] and filled with all of it."""
-    n, d = matrix.shape
-    rng = np.random.default_rng(seed)
-    # Sorted: a memory-mapped file is read front to back.
-    sample: Vectors = matrix[np.sort(rng.choice(n, shape.sample, replace=False))].astype(np.float32)
-    steps = ITERATIONS + 1
-    report("training", 0, steps)
-    progress = _counting(report, "training", steps)
-    centroids = spherical_kmeans(sample, shape.nlist, iterations=ITERATIONS, seed=seed, progress=progress)
-    quantizer = faiss.IndexFlatIP(d)
-    quantizer.add(centroids)
-    ivf = faiss.IndexIVFPQ(quantizer, d, shape.nlist, shape.m, 8, faiss.METRIC_INNER_PRODUCT)
-    ivf.pq.cp.max_points_per_centroid = POINTS_PER_CODEWORD
-    # A small catalogue has fewer points than FAISS likes and would be told so on stderr; the floor is ours to judge.
-    ivf.pq.cp.min_points_per_centroid = 1
-    ivf.pq.cp.seed = seed + 1
-    ivf.train(sample)
-    progress(1)
-    for start in range(0, n, _BLOCK):
-        block = matrix[start : start + _BLOCK].astype(np.float32)
-        labels, _ = assign(block, centroids)
-        rows = np.arange(start, start + len(block), dtype=np.int64)
-        ivf.add_core(len(block), faiss.swig_ptr(block), faiss.swig_ptr(rows), faiss.swig_ptr(labels))
-        report("adding", start + len(block), n)
-    return ivf
-
-
 def _tune(
-    index: IvfPqIndex, shape: IvfPqShape, text_queries: Vectors | None, options: IndexOptions, report: Report
+    index: IvfPqIndex, shape: IvfPqShape, source: IndexSource, options: IndexOptions, pool: Executor, *, report: Report
 ) -> _Tuned:
     """Tune on held-out queries and measure on others; an index of one vector has nothing to measure."""
-    matrix = index.matrix
+    matrix, texts = index.matrix, source.text_queries
     if len(matrix) < 2:
         return _Tuned(_parameters(shape, shape.nprobe, shape.overfetch))
     rng = np.random.default_rng(options.seed + 2)
-    rows = np.sort(rng.choice(len(matrix), min(HELD_OUT, len(matrix)), replace=False)).astype(np.int64)
-    # Sorting was for reading; tuning and measuring halves must not be neighbours in a file sorted by category.
-    rng.shuffle(rows)
-    kinds = 1 + (text_queries is not None and len(text_queries) > 0)
-    progress = _counting(report, "checking", kinds * len(matrix))
-    truths = [find_truth(index.vectors(rows), rows, matrix, progress)]
-    if text_queries is not None and len(text_queries):
-        truths.append(find_truth(np.ascontiguousarray(text_queries, np.float32), None, matrix, progress))
-    halves = [truth.halves() for truth in truths]
+    # In random order: the halves that tune and measure must not be alike in a catalogue sorted by category.
+    rows = rng.choice(len(matrix), min(HELD_OUT, len(matrix)), replace=False).astype(np.int64)
+    asked: list[tuple[Vectors, Rows | None]] = [(index.vectors(rows), rows)]
+    if texts is not None and len(texts) > 0:
+        asked.append((np.ascontiguousarray(texts, dtype=np.float32), None))
+    progress = counting(report, "checking", len(asked) * len(matrix))
+    halves = [find_truth(queries, own, matrix, pool, progress).halves() for queries, own in asked]
     found = tune(index, [half for half, _ in halves], options.recall_target, report)
-    measured = [_measure(index, half, found.nprobe, found.overfetch, options.recall_target) for _, half in halves]
-    return _Tuned(
-        _parameters(shape, found.nprobe, found.overfetch), measured[0], measured[1] if len(measured) > 1 else None
-    )
+    measured = [_measure(index, half, found, options.recall_target) for _, half in halves]
+    text = measured[1] if len(measured) > 1 else None
+    return _Tuned(_parameters(shape, found.nprobe, found.overfetch), measured[0], text)
 
 
-def _measure(index: IvfPqIndex, truth: Truth, nprobe: int, overfetch: float, target: float) -> Recall:
-    recall = float(recall_of(index, truth, nprobe, overfetch).mean())
+def _measure(index: IvfPqIndex, truth: Truth, tuned: Tuned, target: float) -> Recall:
+    recall = float(recall_of(index, truth, tuned.nprobe, tuned.overfetch).mean())
     return Recall(k=truth.k, queries=len(truth.queries), recall=round(recall, 4), met=recall >= target)
 
 
@@ -192,17 +165,6 @@ def _parameters(shape: IvfPqShape, nprobe: int, overfetch: float) -> IvfPq:
         nprobe=nprobe,
         overfetch=overfetch,
     )
-
-
-def _counting(report: Report, stage: str, total: int) -> Callable[[int], None]:
-    done = 0
-
-    def progress(steps: int) -> None:
-        nonlocal done
-        done += steps
-        report(stage, done, total)
-
-    return progress
 
 
 def _silent(stage: str, done: int, total: int) -> None:

@@ -6,6 +6,7 @@ know recent CPUs and falls back to kernels without AVX (see docs/index.md).
 """
 
 from collections.abc import Callable
+from concurrent.futures import Executor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,8 @@ from clipsearch.ports import Rows, Vectors
 
 Scores = NDArray[np.float32]
 
-BLOCK_FLOATS = 1 << 24
-"""Scores held at once: 64 MiB of float32."""
+BLOCK_FLOATS = 1 << 23
+"""Scores held at once by each thread: 32 MiB of float32."""
 
 
 def top_k(scores: Scores, k: int) -> tuple[Scores, Rows]:
@@ -64,12 +65,13 @@ def exact_top_k(
     queries: Vectors,
     base: NDArray[np.float16] | NDArray[np.float32],
     k: int,
+    pool: Executor,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[Scores, Rows]:
-    """Search ``base`` [N, d] exactly, block by block, so that a memory-mapped float16 matrix is read once in order.
+    """Search ``base`` [N, d] exactly, in blocks, so that a memory-mapped float16 matrix is read once in order.
 
-    Returns float32 [n, k] inner products and int64 [n, k] rows, best first, padded as ``pad`` does. ``progress`` is
-    called with the number of base rows done in each step.
+    Returns float32 [n, k] inner products and int64 [n, k] rows, best first, padded as ``pad`` does. Blocks run side by
+    side in the pool. ``progress`` is called with the number of base rows done in each step.
     """
     n, total = len(queries), len(base)
     best: Scores = np.empty((n, 0), dtype=np.float32)
@@ -77,14 +79,18 @@ def exact_top_k(
     if n == 0 or total == 0:
         return pad(best, rows, k)
     step = max(1, min(BLOCK_FLOATS // n, BLOCK_FLOATS // base.shape[1]))
-    for start in range(0, total, step):
+
+    def search(start: int) -> tuple[Scores, Rows]:
         block = base[start : start + step].astype(np.float32, copy=False)
         found, where = top_k(queries @ block.T, min(k, len(block)))
-        best = np.concatenate([best, found], axis=1)
-        rows = np.concatenate([rows, where + start], axis=1)
+        return found, where + start
+
+    starts = range(0, total, step)
+    for start, (found, where) in zip(starts, pool.map(search, starts), strict=True):
+        best, rows = np.concatenate([best, found], axis=1), np.concatenate([rows, where], axis=1)
         if best.shape[1] > k:
-            best, where = _partition(best, k)
-            rows = np.take_along_axis(rows, where, axis=1)
+            best, kept = _partition(best, k)
+            rows = np.take_along_axis(rows, kept, axis=1)
         if progress is not None:
-            progress(len(block))
+            progress(min(step, total - start))
     return pad(best, rows, k)

@@ -1,11 +1,14 @@
-"""Spherical k-means in numpy, for the coarse quantiser.
+"""k-means in numpy, for the coarse quantiser (spherical) and the product codewords (Euclidean).
 
-FAISS has its own; it spends its time in the OpenBLAS that the faiss wheels carry, which on recent CPUs is 2 to 5 times
-slower than numpy's (docs/index.md has the figures). Training a million vectors is minutes in that product, so it is
-worth forty lines here. Each step is also a place to report progress and to stop.
+FAISS has its own; it spends its time in the OpenBLAS that the faiss wheels carry, which takes recent CPUs for a
+Prescott and is 3 to 5 times slower than numpy's, and in OpenMP teams that spin when cores are shared (docs/index.md has
+the figures). Here the product of one block runs on one BLAS thread, and blocks run side by side in a thread pool:
+nothing spins, and each step is a place to report progress and to stop.
 """
 
+import functools
 from collections.abc import Callable
+from concurrent.futures import Executor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,57 +17,75 @@ from clipsearch.ports import Vectors
 
 Labels = NDArray[np.int64]
 
-_BLOCK_FLOATS = 1 << 22
-"""Products held at once: 16 MiB of float32, which stays in the last-level cache."""
+_BLOCK_FLOATS = 1 << 20
+"""Products held at once by each thread: 4 MiB of float32, about a second-level cache."""
 
 
-def assign(points: Vectors, centroids: Vectors) -> tuple[Labels, NDArray[np.float32]]:
-    """Return for each point the centroid of largest inner product, int64 [n], and that product, float32 [n]."""
-    labels = np.empty(len(points), dtype=np.int64)
-    best = np.empty(len(points), dtype=np.float32)
+def assign(points: Vectors, centroids: Vectors, pool: Executor, *, spherical: bool = True) -> Labels:
+    """Return the nearest centroid of each point, int64 [n]: by inner product, or by Euclidean distance."""
     step = max(1, _BLOCK_FLOATS // len(centroids))
-    buffer = np.empty((step, len(centroids)), dtype=np.float32)
-    for start in range(0, len(points), step):
-        block = points[start : start + step]
-        products = np.matmul(block, centroids.T, out=buffer[: len(block)])
-        found = products.argmax(axis=1)
-        labels[start : start + step] = found
-        best[start : start + step] = products[np.arange(len(block)), found]
-    return labels, best
+    starts = range(0, len(points), step)
+    offsets = None if spherical else _half_squares(centroids)
+    parts = pool.map(lambda start: _nearest(points[start : start + step], centroids, offsets), starts)
+    return np.concatenate([np.empty(0, dtype=np.int64), *parts])
 
 
-def spherical_kmeans(
-    points: Vectors, k: int, *, iterations: int = 12, seed: int = 0, progress: Callable[[int], None] | None = None
+def kmeans(
+    points: Vectors,
+    k: int,
+    pool: Executor | None,
+    *,
+    iterations: int,
+    seed: int,
+    spherical: bool = True,
+    progress: Callable[[int], None] | None = None,
 ) -> Vectors:
-    """Return ``k`` unit centroids of unit ``points`` [n, d], n >= k, found by Lloyd's iterations.
+    """Return ``k`` centroids of ``points`` [n, d], n >= k, found by Lloyd's iterations; unit vectors if ``spherical``.
 
-    Start: ``k`` distinct points at random. A centroid that loses all its points is put on the point that is worst
-    served at that moment. ``progress`` is called with 1 after each iteration.
+    Start: ``k`` distinct points at random; a centroid that loses all its points starts again at another. ``progress``
+    is called with 1 after each iteration. Without a ``pool`` all runs on the calling thread.
     """
     if len(points) < k:
         raise ValueError(f"{k} centroids need at least as many points, not {len(points)}")
     rng = np.random.default_rng(seed)
     centroids: Vectors = points[np.sort(rng.choice(len(points), k, replace=False))].copy()
+    step = max(1, _BLOCK_FLOATS // k)
+    blocks = [points[start : start + step] for start in range(0, len(points), step)]
     for _ in range(iterations):
-        labels, best = assign(points, centroids)
-        centroids = _sums(points, labels, k)
-        empty = np.flatnonzero(np.bincount(labels, minlength=k) == 0)
-        if len(empty):
-            centroids[empty] = points[np.argsort(best, kind="stable")[: len(empty)]]
+        sums, counts = np.zeros_like(centroids), np.zeros(k, dtype=np.int64)
+        work = functools.partial(_part, centroids=centroids, offsets=None if spherical else _half_squares(centroids))
+        for used, some_sums, some_counts in map(work, blocks) if pool is None else pool.map(work, blocks):
+            sums[used] += some_sums
+            counts[used] += some_counts
+        empty = np.flatnonzero(counts == 0)
+        sums[empty], counts[empty] = points[rng.choice(len(points), len(empty), replace=False)], 1
         # Opposite points can cancel out to nothing; such a centroid keeps no direction and attracts nothing.
-        centroids /= np.maximum(np.linalg.norm(centroids, axis=1, keepdims=True), 1e-12)
+        scale = np.maximum(np.linalg.norm(sums, axis=1), 1e-12) if spherical else counts
+        centroids = sums / scale[:, None].astype(np.float32)
         if progress is not None:
             progress(1)
     return centroids
 
 
-def _sums(points: Vectors, labels: Labels, k: int) -> Vectors:
-    """Sum the points of each label, float32 [k, d]; in blocks, so that the sorted copy stays small."""
-    sums = np.zeros((k, points.shape[1]), dtype=np.float32)
-    step = max(1, _BLOCK_FLOATS // points.shape[1])
-    for start in range(0, len(points), step):
-        block = labels[start : start + step]
-        order = np.argsort(block, kind="stable")
-        used, starts = np.unique(block[order], return_index=True)
-        sums[used] += np.add.reduceat(points[start + order], starts, axis=0)
-    return sums
+def _part(
+    block: Vectors, centroids: Vectors, offsets: NDArray[np.float32] | None
+) -> tuple[Labels, Vectors, NDArray[np.int64]]:
+    """Return one block's share of an iteration: the centroids it uses, the sums of their points, and how many."""
+    labels = _nearest(block, centroids, offsets)
+    order = np.argsort(labels, kind="stable")
+    used, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)
+    return used, np.add.reduceat(block[order], starts, axis=0), counts
+
+
+def _nearest(block: Vectors, centroids: Vectors, offsets: NDArray[np.float32] | None) -> Labels:
+    products = block @ centroids.T
+    if offsets is not None:
+        products -= offsets
+    labels: Labels = products.argmax(axis=1)
+    return labels
+
+
+def _half_squares(x: Vectors) -> NDArray[np.float32]:
+    # |p - c|² / 2 = |p|² / 2 - p·c + |c|² / 2, so the nearest centroid has the largest p·c - |c|² / 2.
+    halves: NDArray[np.float32] = np.square(x).sum(axis=1) / np.float32(2)
+    return halves

@@ -53,7 +53,8 @@ class IndexManifest(_Part):
 
     ``seq`` is the catalogue's sequence number it was derived at; ``size`` vectors of ``dimension`` coordinates;
     ``model_hash`` is the weight hash of the bundle that embedded them, None where ready vectors were given.
-    ``image_recall`` and ``text_recall`` are None for an exact index and where there were no such queries.
+    ``image_recall`` and ``text_recall`` are None for an exact index and where there were no such queries;
+    ``text_origin`` says where the text queries came from.
     ``built_at`` is UTC, ISO 8601; ``build_s`` seconds.
     """
 
@@ -67,6 +68,7 @@ class IndexManifest(_Part):
     recall_target: float = Field(gt=0, le=1)
     image_recall: Recall | None
     text_recall: Recall | None
+    text_origin: str | None
     model_hash: str | None
     seed: int
     faiss_version: str

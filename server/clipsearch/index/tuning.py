@@ -16,6 +16,7 @@ the lists were trained on (see benchmarks/clustered_vectors.py), so their recall
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,7 +61,11 @@ class Truth:
 
 
 def find_truth(
-    queries: Vectors, own_rows: Rows | None, matrix: NDArray[np.float16], progress: Callable[[int], None] | None = None
+    queries: Vectors,
+    own_rows: Rows | None,
+    matrix: NDArray[np.float16],
+    pool: Executor,
+    progress: Callable[[int], None] | None = None,
 ) -> Truth:
     """Search exactly for ``queries``, leaving out ``own_rows`` where given (leave-one-out).
 
@@ -68,7 +73,7 @@ def find_truth(
     """
     own = np.full(len(queries), -1, dtype=np.int64) if own_rows is None else own_rows
     k = min(K, len(matrix) - (own_rows is not None))
-    scores, rows = exact_top_k(queries, matrix, min(k + 1, len(matrix)), progress)
+    scores, rows = exact_top_k(queries, matrix, min(k + 1, len(matrix)), pool, progress)
     kept, _ = _without(scores, rows, own, k)
     return Truth(queries, own, kept[:, -1], k)
 
@@ -137,3 +142,15 @@ def _smallest(enough: Callable[[int], bool], largest: int) -> int:
         else:
             low = middle
     return high
+
+
+def counting(report: Report, stage: str, total: int) -> Callable[[int], None]:
+    """Return a function that takes steps and reports how many of ``total`` have been taken in all."""
+    done = 0
+
+    def progress(steps: int) -> None:
+        nonlocal done
+        done += steps
+        report(stage, done, total)
+
+    return progress

@@ -1,0 +1,65 @@
+"""Training an IVF-PQ index and filling it, from a memory-mapped matrix."""
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from clipsearch.index.kmeans import assign, kmeans
+from clipsearch.index.rules import POINTS_PER_CODEWORD, IvfPqShape
+from clipsearch.index.tuning import Report, counting
+from clipsearch.ports import Vectors
+
+ITERATIONS = 10
+"""k-means steps, of the lists and of the codewords; FAISS takes 10 and 25, and re-ranking hides the difference."""
+
+BLOCK = 16_384
+"""Vectors converted to float32 and added at once."""
+
+CODEWORDS = 256
+"""One byte per sub-vector."""
+
+
+def train_and_add(matrix: NDArray[np.float16], shape: IvfPqShape, seed: int, pool: Executor, report: Report) -> Any:
+    """Return a ``faiss.IndexIVFPQ`` trained on a sample of ``matrix`` [N, d] and filled with all of it."""
+    n, d = matrix.shape
+    rng = np.random.default_rng(seed)
+    # Sorted: a memory-mapped file is read front to back.
+    sample: Vectors = matrix[np.sort(rng.choice(n, shape.sample, replace=False))].astype(np.float32)
+    progress = counting(report, "training", ITERATIONS + shape.m)
+    progress(0)
+    centroids = kmeans(sample, shape.nlist, pool, iterations=ITERATIONS, seed=seed, progress=progress)
+    quantizer = faiss.IndexFlatIP(d)
+    quantizer.add(centroids)
+    ivf = faiss.IndexIVFPQ(quantizer, d, shape.nlist, shape.m, 8, faiss.METRIC_INNER_PRODUCT)
+    points = sample[rng.choice(len(sample), min(len(sample), CODEWORDS * POINTS_PER_CODEWORD), replace=False)]
+    residuals = points - centroids[assign(points, centroids, pool)]
+    faiss.copy_array_to_vector(_codewords(residuals, shape.m, seed, pool, progress).ravel(), ivf.pq.centroids)
+    ivf.is_trained = True
+    for start in range(0, n, BLOCK):
+        block = matrix[start : start + BLOCK].astype(np.float32)
+        labels = assign(block, centroids, pool)
+        rows = np.arange(start, start + len(block), dtype=np.int64)
+        ivf.add_core(len(block), faiss.swig_ptr(block), faiss.swig_ptr(rows), faiss.swig_ptr(labels))
+        report("adding", start + len(block), n)
+    return ivf
+
+
+def _codewords(residuals: Vectors, m: int, seed: int, pool: Executor, progress: Callable[[int], None]) -> Vectors:
+    """Return the product quantiser's codewords, float32 [m, CODEWORDS, d / m]: a k-means for each sub-vector."""
+
+    def one(part: int) -> Vectors:
+        points = np.ascontiguousarray(residuals.reshape(len(residuals), m, -1)[:, part])
+        if len(points) < CODEWORDS:
+            # Fewer points than codewords: each is its own codeword, and the rest are copies that are never chosen.
+            points = np.resize(points, (CODEWORDS, points.shape[1]))
+        return kmeans(points, CODEWORDS, None, iterations=ITERATIONS, seed=seed + 1 + part, spherical=False)
+
+    found = []
+    for codewords in pool.map(one, range(m)):
+        found.append(codewords)
+        progress(1)
+    return np.stack(found)

@@ -1,0 +1,120 @@
+"""The composition root of the offline build: from what a person asks for to a collection directory."""
+
+import functools
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from clipsearch.catalogue.writer import CatalogueWriter
+from clipsearch.encoders.load import Encoders, load_encoders
+from clipsearch.encoders.runtime import RuntimeOptions
+from clipsearch.errors import InvalidInput, UnusableIndex
+from clipsearch.index.build import IndexOptions
+from clipsearch.index.manifest import IndexManifest
+from clipsearch.index.threads import available_cores
+from clipsearch.services.build import Build
+from clipsearch.services.build_index import (
+    TextEmbedder,
+    TextQueries,
+    derive_index,
+    read_queries,
+    sample_texts,
+)
+from clipsearch.services.build_parquet import open_parquet
+from clipsearch.services.build_pictures import Embedder
+from clipsearch.services.build_report import RejectLog, Report, Tally
+from clipsearch.services.build_vectors import VectorSource, open_npy
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to build: see the options of ``clipsearch index build``. ``threads`` 0 is one per core."""
+
+    source: Path
+    out: Path
+    bundle: Path | None = None
+    metadata: Path | None = None
+    text_queries: Path | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of it: the tally of the source, the index, whether it had to be built, and items not in the source."""
+
+    tally: Tally
+    manifest: IndexManifest
+    rebuilt: bool
+    kept: int
+
+
+def build_offline(request: Request, options: IndexOptions, report: Report) -> Outcome:
+    """Fill the catalogue of ``request.out`` from the source and derive its index.
+
+    Raises InvalidInput for a source or an option that makes no sense, UnusableBundle, DeviceUnavailable, and
+    UnusableIndex where the directory holds something that this source must not be mixed with.
+    """
+    tally = Tally()
+    encoders = None
+    if request.bundle is not None:
+        runtime = RuntimeOptions(device=request.device, threads=request.threads)
+        encoders = load_encoders(request.bundle, runtime)
+    with _sources(request, encoders, tally) as (rejects, vectors, dimension):
+        model_hash = None if encoders is None else encoders.manifest.weight_hash
+        with CatalogueWriter(request.out, dimension, model_hash) as writer:
+            build = Build(writer, rejects, tally, report)
+            if vectors is not None:
+                build.vectors(vectors)
+            elif encoders is not None:
+                threads = request.threads or available_cores()
+                embedder = Embedder(encoders.preprocessor, encoders.image, threads=threads)
+                build.pictures(request.source, request.metadata, embedder)
+            queries = _queries(request, encoders, writer, options, report)
+            manifest, rebuilt = derive_index(request.out, writer, queries=queries, options=options, report=report)
+            return Outcome(tally, manifest, rebuilt, writer.count - tally.accepted)
+
+
+@contextmanager
+def _sources(
+    request: Request, encoders: Encoders | None, tally: Tally
+) -> Iterator[tuple[RejectLog, VectorSource | None, int]]:
+    """Open the source; gives the reject log, the vectors (None for pictures) and the dimension."""
+    if request.source.is_dir():
+        if encoders is None:
+            raise InvalidInput("a directory of pictures needs --bundle to embed them with", field="bundle")
+        with RejectLog(request.out, tally) as rejects:
+            yield rejects, None, encoders.manifest.dimension
+        return
+    openers = {".npy": open_npy, ".parquet": open_parquet, ".pq": open_parquet}
+    opener = openers.get(request.source.suffix.lower())
+    if opener is None:
+        raise InvalidInput(f"{request.source} is neither a directory of pictures, .npy nor .parquet", field="source")
+    with RejectLog(request.out, tally) as rejects:
+        vectors = opener(request.source, request.metadata, rejects, tally)
+        if encoders is not None and encoders.manifest.dimension != vectors.dimension:
+            raise UnusableIndex(
+                f"{request.source} holds vectors of dimension {vectors.dimension}, the bundle makes "
+                f"{encoders.manifest.dimension}"
+            )
+        yield rejects, vectors, vectors.dimension
+
+
+def _queries(
+    request: Request, encoders: Encoders | None, writer: CatalogueWriter, options: IndexOptions, report: Report
+) -> TextQueries | None:
+    """Text queries: those given, or else texts of the items' own metadata where a bundle can embed them."""
+    embed = None if encoders is None else TextEmbedder(encoders.tokenizer, encoders.text)
+    path = request.text_queries
+    if path is not None:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        load = functools.partial(read_queries, path, writer.dimension, embed, report)
+        return TextQueries(f"{path.name} (SHA-256 {digest[:12]})", load)
+    if embed is None or writer.count == 0:
+        return None
+    texts = sample_texts(request.out, writer.count, options.seed)
+    return TextQueries("metadata", functools.partial(embed, texts, report)) if texts else None

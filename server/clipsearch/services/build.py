@@ -1,0 +1,180 @@
+"""The offline build: a source of pictures or vectors into a catalogue, resumable at any moment.
+
+Everything goes to the catalogue first, in chunks that are committed durably; ``build_index`` then derives the index
+from it. A build that was interrupted, by Ctrl-C or ``kill -9``, continues by being run again: what is stored with the
+same content is passed over. Items that are in the catalogue but no longer in the source are kept.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipsearch.catalogue.items import Item, Known, check_id
+from clipsearch.catalogue.writer import CatalogueWriter
+from clipsearch.errors import InvalidInput
+from clipsearch.ports import Vectors
+from clipsearch.services.build_metadata import PictureMetadata
+from clipsearch.services.build_pictures import Embedder, Picture, Preparation, Prepared, chunks, find_pictures
+from clipsearch.services.build_report import RejectLog, Report, Tally
+from clipsearch.services.build_vectors import VectorRow, VectorSource, unit_rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Pictures being prepared, and what was stored about them when that began."""
+
+    futures: list[Future[Prepared]]
+    known: dict[str, Known]
+
+
+class Build:
+    """One run over one source, into one catalogue."""
+
+    def __init__(self, writer: CatalogueWriter, rejects: RejectLog, tally: Tally, report: Report) -> None:
+        """Take an open catalogue, where to list what is left out, and where to count and report."""
+        self._writer = writer
+        self._rejects = rejects
+        self._tally = tally
+        self._report = report
+        self._seen: set[str] = set()
+        self._done = self._total = 0
+
+    def pictures(self, root: Path, metadata: Path | None, embedder: Embedder) -> None:
+        """Embed every picture under ``root``; bad ones are listed, none is fatal.
+
+        An item's id is that of its metadata row, or else its path relative to ``root``. The threads decode the next
+        chunk while one is embedded and committed.
+        """
+        names = find_pictures(root)
+        rows = None if metadata is None else PictureMetadata(metadata, root, self._rejects)
+        self._begin(len(names))
+        waiting: _Chunk | None = None
+        with Preparation(embedder) as preparation:
+            for chunk in chunks(self._named(root, names, rows)):
+                known = self._writer.known([picture.id for picture in chunk])
+                started = _Chunk(preparation.start(chunk, known), known)
+                if waiting is not None:
+                    self._embed(waiting, embedder)
+                waiting = started
+            if waiting is not None:
+                self._embed(waiting, embedder)
+        if rows is not None:
+            self._tally.unmatched_metadata += rows.report_unclaimed()
+
+    def vectors(self, source: VectorSource) -> None:
+        """Store every usable vector of ``source``, scaled to unit length; the others are listed."""
+        self._begin(source.size)
+        for block in source.blocks:
+            rows = [row for row in block if self._usable_id(row.where, row.id) and self._right_size(row, source)]
+            if rows:
+                stacked = np.stack([np.asarray(row.vector, dtype=np.float32) for row in rows])
+                self._store_vectors(rows, stacked)
+            self._advance(len(block))
+
+    def _named(self, root: Path, names: Iterable[str], rows: PictureMetadata | None) -> Iterator[Picture]:
+        for relative in names:
+            row = None if rows is None else rows.claim(relative)
+            self._tally.without_metadata += rows is not None and row is None
+            item_id = relative if row is None or row.id is None else row.id
+            if self._usable_id(relative, item_id):
+                yield Picture(relative, root / relative, item_id, "{}" if row is None else row.json)
+            else:
+                self._advance(1)
+
+    def _embed(self, chunk: _Chunk, embedder: Embedder) -> None:
+        items: list[Item] = []
+        fresh: list[Prepared] = []
+        for prepared in [future.result() for future in chunk.futures]:
+            picture = prepared.picture
+            if prepared.problem is not None:
+                self._rejects.add(picture.relative, *prepared.problem)
+            elif prepared.pixels is None:
+                items.append(_item(prepared, None))
+            else:
+                fresh.append(prepared)
+                continue
+            self._advance(1)
+        for start in range(0, len(fresh), embedder.batch):
+            some = fresh[start : start + embedder.batch]
+            vectors = embedder.encoder.encode([prepared.pixels for prepared in some if prepared.pixels is not None])
+            for prepared, vector in zip(some, self._unit([p.picture.relative for p in some], vectors), strict=True):
+                if vector is not None:
+                    items.append(_item(prepared, vector))
+            self._advance(len(some))
+        self._put(items, chunk.known)
+
+    def _store_vectors(self, rows: Sequence[VectorRow], stacked: Vectors) -> None:
+        known = self._writer.known([row.id for row in rows])
+        items = []
+        for row, given, vector in zip(rows, stacked, self._unit([row.where for row in rows], stacked), strict=True):
+            if vector is None:
+                continue
+            digest = hashlib.sha256(given.tobytes()).digest()
+            same = row.id in known and known[row.id].content_hash == digest
+            items.append(Item(row.id, row.metadata, None if same else vector, digest))
+        self._put(items, known)
+
+    def _unit(self, where: Sequence[str], vectors: NDArray[Any]) -> list[NDArray[np.float16] | None]:
+        """Return each vector as stored, None (and listed) for one that is not usable."""
+        units, errors = unit_rows(vectors, self._tally)
+        stored = units.astype(np.float16)
+        for place, error in zip(where, errors, strict=True):
+            if error is not None:
+                self._rejects.error(place, error)
+        return [None if error is not None else vector for vector, error in zip(stored, errors, strict=True)]
+
+    def _put(self, items: Sequence[Item], known: Mapping[str, Known]) -> None:
+        """Commit what is new or changed, in one transaction."""
+        changed = []
+        for item in items:
+            old = known.get(item.id)
+            if old is None:
+                self._tally.added += 1
+            elif item.embedding is None and (item.metadata, item.uri) == (old.metadata, old.uri):
+                self._tally.unchanged += 1
+                continue
+            else:
+                self._tally.updated += 1
+            changed.append(item)
+        self._writer.put(changed)
+
+    def _usable_id(self, where: str, item_id: str) -> bool:
+        try:
+            check_id(item_id)
+        except InvalidInput as error:
+            self._rejects.add(where, "ID_NOT_USABLE", error.message)
+            return False
+        if item_id in self._seen:
+            self._rejects.add(where, "ID_DUPLICATE", f"another item of this source has the id {item_id!r}")
+            return False
+        self._seen.add(item_id)
+        return True
+
+    def _right_size(self, row: VectorRow, source: VectorSource) -> bool:
+        if row.vector is None:
+            self._rejects.add(row.where, "VECTOR_MISSING", "the row has no embedding")
+            return False
+        if len(row.vector) != source.dimension:
+            message = f"the vector has {len(row.vector)} coordinates instead of {source.dimension}"
+            self._rejects.add(row.where, "VECTOR_WRONG_DIMENSION", message)
+            return False
+        return True
+
+    def _begin(self, total: int) -> None:
+        self._total = total
+        self._report("embedding", 0, total)
+
+    def _advance(self, steps: int) -> None:
+        self._done += steps
+        self._report("embedding", self._done, self._total)
+
+
+def _item(prepared: Prepared, vector: NDArray[np.float16] | None) -> Item:
+    picture = prepared.picture
+    return Item(picture.id, picture.metadata, vector, prepared.content_hash, picture.relative)
