@@ -88,7 +88,7 @@ def mirrored(half: str) -> str:
     for segment in reversed(segments[1:]):
         start = end - len(segment) - 1
         turned = [points[i] for i in range(end - 2, start - 1, -1)]
-        back.append(letters[len(segment)] + " ".join(f"{-x:g} {y:g}" for x, y in turned))
+        back.append(letters[len(segment)] + " ".join(f"{0 - x:g} {y:g}" for x, y in turned))
         end -= len(segment)
     return half + " " + " ".join(back) + " Z"
 

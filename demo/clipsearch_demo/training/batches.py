@@ -89,7 +89,7 @@ def _augment(pictures: NDArray[np.uint8], rng: np.random.Generator) -> torch.Ten
     edge = ((0, 0), (_MAX_SHIFT, _MAX_SHIFT), (_MAX_SHIFT, _MAX_SHIFT), (0, 0))
     padded = np.pad(pictures, edge, mode="edge")
     shifts = rng.integers(0, 2 * _MAX_SHIFT + 1, (count, 2))
-    mirrored = rng.integers(0, 2, count)
+    mirrored = rng.integers(0, 2, size=(count,))
     moved = np.empty_like(pictures)
     for i, (top, left) in enumerate(shifts):
         view = padded[i, top : top + size, left : left + size]

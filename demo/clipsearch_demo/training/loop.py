@@ -29,7 +29,7 @@ class Schedule:
     steps: int
     batch: int = 256
     peak_rate: float = 1.5e-3
-    warmup: int = 150
+    warmup: int = 100
     weight_decay: float = 0.1
     average: float = 0.998
     sparse_share: float = 0.5
