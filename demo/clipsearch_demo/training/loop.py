@@ -86,8 +86,9 @@ class Trainer:
                 losses = 0.0
                 if self._step % schedule.evaluate_every == 0 or self._step == schedule.steps:
                     point |= evaluate(self.averaged)
-                    self._save(state_path)
                 self._curve.append(point)
+                if self._step % schedule.evaluate_every == 0:
+                    self._save(state_path)
                 print(json.dumps(point), flush=True)
                 curve_path.write_text(self._curve_json())
 
