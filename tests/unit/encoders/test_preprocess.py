@@ -1,0 +1,183 @@
+"""Preprocessing against transformers' CLIPImageProcessor, and what it leaves to its caller."""
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from clipsearch.encoders.manifest import PreprocessRule
+from clipsearch.encoders.preprocess import PillowPreprocessor
+from tests.unit.encoders.helpers import encode, photo, preprocess_rule
+
+SIZES = [
+    (1, 1), (1, 2), (2, 1), (5, 4), (31, 32), (32, 32), (32, 33), (33, 32), (45, 64), (64, 45), (63, 101), (101, 63),
+    (223, 224), (224, 224), (300, 225), (225, 300), (640, 427), (427, 640), (999, 501), (1024, 768),
+    (500, 33), (33, 500), (2000, 90), (90, 2000),
+]  # fmt: skip
+MODES = ["RGB", "L", "1", "P", "CMYK", "YCbCr", "I", "F"]
+
+
+def reference(picture: Image.Image, rule: PreprocessRule) -> np.ndarray[Any, Any]:
+    """What CLIPImageProcessor makes of a picture, before it rescales: uint8 [size, size, 3]."""
+    transformers = pytest.importorskip("transformers")
+    processor = transformers.CLIPImageProcessor(
+        do_resize=rule.do_resize,
+        size={"shortest_edge": rule.shortest_edge}
+        if rule.shortest_edge
+        else {"height": rule.resize_to[0], "width": rule.resize_to[1]}
+        if rule.resize_to
+        else None,
+        resample=rule.resample,
+        do_center_crop=rule.do_center_crop,
+        crop_size={"height": rule.crop_size[0], "width": rule.crop_size[1]} if rule.crop_size else None,
+        do_rescale=False,
+        do_normalize=False,
+    )
+    output = processor(picture, input_data_format="channels_last", data_format="channels_last")
+    return np.asarray(output["pixel_values"][0])
+
+
+def difference(data: bytes, picture: Image.Image, rule: PreprocessRule) -> int:
+    """The largest difference in levels between our pixels and the reference's."""
+    assert rule.crop_size is not None
+    ours = PillowPreprocessor(rule, rule.crop_size[0])(data)
+    return int(np.abs(ours.astype(int) - reference(picture, rule).astype(int)).max())
+
+
+@pytest.mark.export
+@pytest.mark.parametrize("size", [32, 63, 224])
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_sizes_are_bit_equal(width: int, height: int, size: int) -> None:
+    picture = photo(width, height)
+    assert difference(encode(picture, "PNG"), picture, preprocess_rule(size)) == 0
+
+
+@pytest.mark.export
+@pytest.mark.parametrize("resample", list(Image.Resampling), ids=lambda filter_: filter_.name)
+def test_filters_are_bit_equal(resample: Image.Resampling) -> None:
+    picture = photo(211, 97)
+    assert difference(encode(picture, "PNG"), picture, preprocess_rule(64, resample=int(resample))) == 0
+
+
+@pytest.mark.export
+@pytest.mark.parametrize("mode", MODES)
+def test_modes_are_bit_equal(mode: str) -> None:
+    picture = photo(120, 90).quantize(64) if mode == "P" else photo(120, 90).convert("L" if mode in "IF" else mode)
+    picture = picture.convert(mode)
+    kind = "TIFF" if mode in {"CMYK", "YCbCr", "I", "F"} else "PNG"
+    assert difference(encode(picture, kind), picture, preprocess_rule(64)) == 0
+
+
+@pytest.mark.export
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_formats_are_bit_equal(kind: str) -> None:
+    data = encode(photo(257, 131), kind)
+    assert difference(data, Image.open(io.BytesIO(data)), preprocess_rule(96)) == 0
+
+
+@pytest.mark.export
+@pytest.mark.parametrize(("width", "height"), [(40, 60), (65, 65), (50, 400), (33, 34)])
+@pytest.mark.parametrize(("edge", "crop"), [(20, 64), (33, 64), (63, 64), (64, 33), (31, 30)])
+def test_crop_larger_or_smaller_than_the_resize(width: int, height: int, edge: int, crop: int) -> None:
+    picture = photo(width, height)
+    rule = preprocess_rule(edge, crop_size=(crop, crop))
+    assert difference(encode(picture, "PNG"), picture, rule) == 0
+
+
+@pytest.mark.export
+def test_without_crop_the_aspect_goes() -> None:
+    picture = photo(120, 77)
+    rule = preprocess_rule(48, shortest_edge=None, resize_to=(48, 48), do_center_crop=False)
+    assert difference(encode(picture, "PNG"), picture, rule) == 0
+
+
+@pytest.mark.export
+def test_without_resize_only_the_middle_is_kept() -> None:
+    picture = photo(120, 77)
+    rule = preprocess_rule(48, do_resize=False)
+    assert difference(encode(picture, "PNG"), picture, rule) == 0
+
+
+@pytest.mark.export
+@pytest.mark.parametrize(
+    ("width", "height"), [(4000, 60), (60, 4000), (6001, 91), (1, 700), (700, 1), (5, 4003), (40, 9001), (2, 133)]
+)
+@pytest.mark.parametrize("size", [32, 63])
+def test_very_long_pictures_are_within_two_levels(width: int, height: int, size: int) -> None:
+    """Beyond 64 to one only the middle is resized: the same grid, up to rounding."""
+    picture = photo(width, height)
+    assert difference(encode(picture, "PNG"), picture, preprocess_rule(size)) <= 2
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 2_000_000), (2_000_000, 1)])
+def test_extreme_ratios_cost_no_more_than_their_pixels(width: int, height: int) -> None:
+    """Resized whole, this one would take a hundred gigabytes."""
+    data = encode(Image.new("RGB", (width, height), (200, 100, 50)), "PNG")
+    pixels = PillowPreprocessor(preprocess_rule(224), 224)(data)
+    assert (pixels == (200, 100, 50)).all()
+
+
+@pytest.mark.export
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(10))
+def test_exif_orientation(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(photo(120, 80), kind, exif=exif)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    assert difference(data, upright, preprocess_rule(64)) == 0
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_broken_exif_does_not_break_the_picture() -> None:
+    data = encode(photo(60, 40), "JPEG", exif=b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\xff\xff\x01")
+    plain = encode(photo(60, 40), "JPEG")
+    preprocess = PillowPreprocessor(preprocess_rule(32), 32)
+    assert np.array_equal(preprocess(data), preprocess(plain))
+
+
+@pytest.mark.export
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+def test_alpha_is_composited_on_white(mode: str, kind: str) -> None:
+    if mode == "PA" or (mode == "LA" and kind == "WEBP"):
+        pytest.skip(f"{kind} does not hold {mode}")
+    picture = photo(90, 120).convert(mode)
+    picture.putalpha(photo(90, 120).convert("L").transpose(Image.Transpose.ROTATE_180))
+    data = encode(picture, kind, **({"lossless": True, "exact": True} if kind == "WEBP" else {}))
+    colour, alpha = (np.asarray(part, dtype=float) for part in (picture.convert("RGB"), picture.getchannel("A")))
+    weight = alpha[..., np.newaxis] / 255
+    flat = Image.fromarray(np.rint(colour * weight + 255 * (1 - weight)).astype(np.uint8))
+    assert difference(data, flat, preprocess_rule(64)) <= 1
+
+
+@pytest.mark.parametrize("mode", ["P", "L", "RGB"])
+def test_a_transparent_colour_becomes_white(mode: str) -> None:
+    picture = Image.new(mode, (40, 40), 7 if mode != "RGB" else (7, 7, 7))
+    if mode == "P":
+        picture.putpalette([0, 0, 0] * 256)
+    data = encode(picture, "PNG", transparency=7 if mode != "RGB" else (7, 7, 7))
+    assert (PillowPreprocessor(preprocess_rule(32), 32)(data) == 255).all()
+
+
+def test_sixteen_bit_grey_keeps_its_high_byte() -> None:
+    levels = np.linspace(0, 65535, 32 * 32).astype(np.uint16).reshape(32, 32)
+    pixels = PillowPreprocessor(preprocess_rule(32), 32)(encode(Image.fromarray(levels), "PNG"))
+    assert np.array_equal(pixels, np.repeat((levels >> 8).astype(np.uint8)[..., np.newaxis], 3, axis=2))
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_animations_and_pages_give_their_first(kind: str) -> None:
+    frames = [Image.new("RGB", (40, 40), colour) for colour in ("red", "lime", "blue")]
+    options: dict[str, Any] = {"lossless": True} if kind == "WEBP" else {}
+    data = encode(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+    assert (PillowPreprocessor(preprocess_rule(32), 32)(data) == (255, 0, 0)).all()
+
+
+def test_the_result_is_contiguous_bytes() -> None:
+    pixels = PillowPreprocessor(preprocess_rule(48), 48)(encode(photo(90, 70), "JPEG"))
+    assert pixels.shape == (48, 48, 3)
+    assert pixels.dtype == np.uint8
+    assert pixels.flags.c_contiguous
