@@ -1,0 +1,184 @@
+"""``clipsearch embed`` through a server, and the files that it reads and writes."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+from click.testing import CliRunner, Result
+
+from clipsearch.cli.embed_files import Block, NpyOutput, ParquetOutput, gathered, open_output
+from clipsearch.cli.embed_sources import open_source
+from clipsearch.cli.shell import shell
+from clipsearch.errors import ConfigError
+from tests.unit.client.fake_server import DIMENSION, Fake, vector_of
+
+
+def embed(fake: Fake, source: Path | str, out: Path, **options: object) -> Result:
+    return CliRunner().invoke(shell, ["embed", str(source), "--out", str(out), "--server", fake.target], **options)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    root = tmp_path / "pictures"
+    (root / "b").mkdir(parents=True)
+    (root / ".hidden").mkdir()
+    for name in ("c.jpg", "a.png", "b/z.webp", "notes.txt", ".hidden/x.png"):
+        (root / name).write_bytes(name.encode())
+    return root
+
+
+def read(path: Path) -> tuple[list[str], np.ndarray]:
+    table = pyarrow.parquet.read_table(path)
+    vectors = table.column("embedding").combine_chunks().flatten().to_numpy().reshape(-1, DIMENSION)
+    return table.column("id").to_pylist(), vectors
+
+
+def test_pictures_to_parquet(fake: Fake, pictures: Path, tmp_path: Path) -> None:
+    fake.stream_group = 2  # answers out of order; the file is in order all the same
+    out = tmp_path / "out.parquet"
+    result = embed(fake, pictures, out)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith(f"Embedded 3 items into {out} (")
+    ids, vectors = read(out)
+    assert ids == ["a.png", "b/z.webp", "c.jpg"]
+    np.testing.assert_allclose(vectors, [vector_of(name.encode()) for name in ids], rtol=1e-6)
+    schema = pyarrow.parquet.read_schema(out)
+    assert str(schema.field("embedding").type) == f"fixed_size_list<element: float>[{DIMENSION}]"
+    assert schema.metadata[b"clipsearch.weight_hash"] == b"abc"
+    assert {path.name for path in tmp_path.iterdir()} == {"pictures", "out.parquet"}
+
+
+def test_lines_to_npy_with_ids_and_rejects(fake: Fake, tmp_path: Path) -> None:
+    source, out = tmp_path / "lines.txt", tmp_path / "out.npy"
+    source.write_bytes("first\r\n\nthird é\n\xff".encode("latin-1") + "é\nlast".encode())
+    result = embed(fake, source, out)
+    assert result.exit_code == 0, result.output
+    vectors = np.load(out)
+    assert (vectors.dtype, vectors.shape) == (np.float32, (2, DIMENSION))
+    np.testing.assert_allclose(vectors, [vector_of(b"first"), vector_of(b"last")], rtol=1e-6)
+    ids = [json.loads(line) for line in (tmp_path / "out.npy.ids.jsonl").read_text().splitlines()]
+    assert ids == [{"id": "1"}, {"id": "5"}]
+    rejects = [json.loads(line) for line in (tmp_path / "out.npy.rejects.jsonl").read_text().splitlines()]
+    assert {reject["id"]: reject["reason"] for reject in rejects} == {
+        "2": "TEXT_EMPTY",
+        "3": "TEXT_NOT_UTF8",
+        "4": "TEXT_NOT_UTF8",
+    }
+    assert all(reject["message"] for reject in rejects)
+    assert "; 3 left out, listed in " in result.stdout
+
+
+def test_standard_input(fake: Fake, tmp_path: Path) -> None:
+    out = tmp_path / "out.parquet"
+    result = embed(fake, "-", out, input="one\ntwo\n")
+    assert result.exit_code == 0, result.output
+    assert read(out)[0] == ["1", "2"]
+
+
+def test_nothing_embedded(fake: Fake, tmp_path: Path) -> None:
+    source, out = tmp_path / "lines.txt", tmp_path / "out.parquet"
+    source.write_text("\n \n")
+    out.write_bytes(b"an earlier run's")
+    result = embed(fake, source, out)
+    assert result.exit_code == 1
+    assert "Error: nothing was embedded; 2 left out, listed in" in result.stderr
+    assert out.read_bytes() == b"an earlier run's"
+
+
+def test_broken_stream_leaves_the_old_file(fake: Fake, tmp_path: Path) -> None:
+    fake.stream_fails_after = 1
+    source, out = tmp_path / "lines.txt", tmp_path / "out.npy"
+    source.write_text("a\nb\nc\n")
+    out.write_bytes(b"an earlier run's")
+    result = embed(fake, source, out)
+    assert result.exit_code == 1
+    assert "Error: UNAVAILABLE" in result.stderr
+    assert out.read_bytes() == b"an earlier run's"
+    assert {path.name for path in tmp_path.iterdir()} == {"lines.txt", "out.npy"}
+
+
+def test_old_rejects_are_not_kept(fake: Fake, tmp_path: Path) -> None:
+    source, out = tmp_path / "lines.txt", tmp_path / "out.npy"
+    source.write_text("a\n\n")
+    rejects = tmp_path / "out.npy.rejects.jsonl"
+    assert embed(fake, source, out).exit_code == 0
+    assert rejects.exists()
+    source.write_text("a\n")
+    assert embed(fake, source, out).exit_code == 0
+    assert not rejects.exists()
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [("out.csv", "must end in .parquet or .npy"), ("missing/out.npy", "directory does not exist")],
+)
+def test_outputs_that_cannot_be(fake: Fake, tmp_path: Path, out: str, message: str) -> None:
+    source = tmp_path / "lines.txt"
+    source.write_text("a\n")
+    result = embed(fake, source, tmp_path / out)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert fake.requests == []
+
+
+def test_directory_without_pictures(fake: Fake, tmp_path: Path) -> None:
+    result = embed(fake, tmp_path, tmp_path / "out.npy")
+    assert (result.exit_code, result.stderr) == (1, f"Error: there are no pictures in {tmp_path}\n")
+
+
+def test_server_or_bundle(fake: Fake, tmp_path: Path) -> None:
+    arguments = ["embed", "-", "--out", "x.npy", "--server", "a:1", "--bundle", str(tmp_path)]
+    result = CliRunner().invoke(shell, arguments)
+    assert result.exit_code == 2
+    assert "not both" in result.stderr
+
+
+def test_totals_of_text_files(tmp_path: Path) -> None:
+    for text, lines in (("", 0), ("a", 1), ("a\n", 1), ("a\n\nb", 3)):
+        path = tmp_path / "lines.txt"
+        path.write_text(text)
+        source = open_source(path)
+        assert source.total == lines
+        assert len(list(source.items(lambda *reject: None))) == lines
+
+
+def test_gathering_keeps_rows_and_order() -> None:
+    def blocks() -> Iterator[Block]:
+        for start in range(0, 10, 3):
+            ids = [str(i) for i in range(start, min(start + 3, 10))]
+            yield ids, np.array([[float(i)] for i in ids], np.float32)
+
+    joined = list(gathered(blocks(), rows=4))
+    assert [len(ids) for ids, _ in joined] == [6, 4]
+    for ids, vectors in joined:
+        assert [str(int(value)) for value in vectors[:, 0]] == ids
+
+
+def test_npy_header_grows_in_place(tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    with NpyOutput(path, 3) as output:
+        for start in range(0, 5000, 1000):
+            rows = np.arange(start * 3, (start + 1000) * 3, dtype=np.float32).reshape(1000, 3)
+            output.write([str(i) for i in range(start, start + 1000)], rows)
+        output.commit()
+    array = np.load(path)
+    assert np.array_equal(array, np.arange(15_000, dtype=np.float32).reshape(5000, 3))
+    assert len((tmp_path / "x.npy.ids.jsonl").read_text().splitlines()) == 5000
+
+
+@pytest.mark.parametrize("kind", [NpyOutput, ParquetOutput])
+def test_output_that_is_not_committed_leaves_nothing(tmp_path: Path, kind: type) -> None:
+    path = tmp_path / ("x.npy" if kind is NpyOutput else "x.parquet")
+    with pytest.raises(RuntimeError), open_output(path, 2, "hash") as output:
+        assert isinstance(output, kind)
+        output.write(["a"], np.zeros((1, 2), np.float32))
+        raise RuntimeError("stop")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_output_kind(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="must end in"):
+        open_output(tmp_path / "x", 2, "hash")
