@@ -1,0 +1,94 @@
+"""IVF-PQ with re-rank: recall on clustered vectors, exact scores, limits."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from benchmarks.clustered_vectors import clustered
+from clipsearch.errors import NprobeOutOfRange
+from clipsearch.index.ivfpq import IvfPqIndex
+from clipsearch.index.rules import Kind
+
+from .conftest import Built, build
+
+
+def recall(built: Built, queries: NDArray[np.float32], nprobe: int | None = None) -> float:
+    truth = np.argsort(-(queries @ built.stored.T), axis=1)[:, :10]
+    found = built.loaded.index.search(queries, 10, nprobe)[1]
+    return float(np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found.tolist(), truth.tolist(), strict=True)]))
+
+
+def test_tuned_recall_holds_for_pictures_and_for_texts_it_has_not_seen(ivfpq: Built) -> None:
+    assert isinstance(ivfpq.loaded.index, IvfPqIndex)
+    # The picture queries here are not items at all; the tuning held out items of its own.
+    assert recall(ivfpq, ivfpq.data.image_queries) >= 0.95
+    assert recall(ivfpq, ivfpq.data.text_queries) >= 0.95
+
+
+def test_texts_are_harder_than_pictures_here(ivfpq: Built) -> None:
+    """Else tuning for texts would not be tested at all."""
+    assert recall(ivfpq, ivfpq.data.text_queries, 4) < recall(ivfpq, ivfpq.data.image_queries, 4) - 0.05
+
+
+def test_scores_are_exact_cosines_best_first(ivfpq: Built) -> None:
+    queries = ivfpq.data.image_queries[:50]
+    scores, rows = ivfpq.loaded.index.search(queries, 10)
+    exact = np.einsum("nd,nkd->nk", queries, ivfpq.stored[rows])
+    np.testing.assert_allclose(scores, exact, atol=1e-6)
+    assert (np.diff(scores, axis=1) <= 0).all()
+    np.testing.assert_array_equal(ivfpq.loaded.index.vectors(rows[0]), ivfpq.stored[rows[0]])
+
+
+def test_batch_and_single_searches_agree(ivfpq: Built) -> None:
+    queries = ivfpq.data.image_queries[:16]
+    together = ivfpq.loaded.index.search(queries, 10)
+    for i, query in enumerate(queries):
+        scores, rows = ivfpq.loaded.index.search(query[None], 10)
+        assert np.array_equal(rows[0], together[1][i])
+        np.testing.assert_allclose(scores[0], together[0][i], atol=1e-6)
+
+
+def test_more_lists_find_more(ivfpq: Built) -> None:
+    one, all_lists = (recall(ivfpq, ivfpq.data.text_queries, nprobe) for nprobe in (1, ivfpq.loaded.index.max_nprobe))
+    assert one < 0.7 and all_lists > 0.97
+
+
+@pytest.mark.parametrize("nprobe", [0, -1, 513])
+def test_nprobe_out_of_range(ivfpq: Built, nprobe: int) -> None:
+    assert ivfpq.loaded.index.max_nprobe == 512
+    with pytest.raises(NprobeOutOfRange):
+        ivfpq.loaded.index.search(ivfpq.data.image_queries[:1], 10, nprobe)
+
+
+def test_no_query_gives_no_result(ivfpq: Built) -> None:
+    scores, rows = ivfpq.loaded.index.search(np.empty((0, 64), dtype=np.float32), 10)
+    assert scores.shape == rows.shape == (0, 10)
+
+
+def test_few_visited_vectors_are_padded(ivfpq: Built) -> None:
+    scores, rows = ivfpq.loaded.index.search(ivfpq.data.image_queries[:5], 1000, nprobe=1)
+    assert (rows[:, -1] == -1).all() and np.isneginf(scores[rows == -1]).all()
+    assert (rows[:, :10] >= 0).all() and np.isfinite(scores[rows >= 0]).all()
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 300])
+def test_tiny_indexes_work_when_asked_for(tmp_path: Path, n: int) -> None:
+    built = build(tmp_path, clustered(n, 16, 4, seed=3), Kind.IVFPQ)
+    index = built.loaded.index
+    scores, rows = index.search(built.data.image_queries, n + 3, index.max_nprobe)
+    assert (np.sort(rows[:, :n], axis=1) == np.arange(n)).all()
+    assert (rows[:, n:] == -1).all()
+    exact = -np.sort(-(built.data.image_queries @ built.stored.T), axis=1)
+    np.testing.assert_allclose(scores[:, :n], exact, atol=1e-6)
+
+
+def test_copies_of_one_picture_are_no_trouble(tmp_path: Path) -> None:
+    data = clustered(500, 16, 4, seed=4)
+    data.base[:] = data.base[0]
+    built = build(tmp_path, data, Kind.IVFPQ)
+    scores, rows = built.loaded.index.search(data.base[:1], 10, built.loaded.index.max_nprobe)
+    assert len(set(rows[0].tolist())) == 10
+    np.testing.assert_allclose(scores, 1, atol=1e-3)
+    assert built.manifest.image_recall is not None and built.manifest.image_recall.recall == 1
