@@ -16,6 +16,9 @@ from clipsearch_demo.catalogue.vocabulary import KINDS
 
 _FIELDS = ("kind", "colour", "pattern", "second_colour", "background")
 _ATTRIBUTE_SLOTS = max(len(kind.attributes) for kind in KINDS.values())
+_WEIGHTS = {"kind": 0.5, "colour": 0.3, "pattern": 0.14, "second_colour": 0.06}
+"""How much sharing a fact counts between two pictures; what isn't here (attributes, background) counts nothing."""
+
 _MAX_SHIFT = 4
 
 
@@ -24,13 +27,14 @@ class Batch:
     """One step's data.
 
     `pixels` float32 (n, 3, size, size) in 0 … 1, `tokens` int64 (n, length) and its `mask`, `positives` bool (n, n):
-    whether caption j describes picture i.
+    whether caption j describes picture i, `agreement` float32 (n, n): how much pictures i and j have in common, 0 … 1.
     """
 
     pixels: torch.Tensor
     tokens: torch.Tensor
     mask: torch.Tensor
     positives: torch.Tensor
+    agreement: torch.Tensor
 
 
 class FactTable:
@@ -54,6 +58,15 @@ def positives(known: NDArray[np.int64], claims: NDArray[np.int64]) -> NDArray[np
     holds = np.equal(claims[None, :, :], known[:, None, :]) | (claims[None, :, :] < 0)
     result: NDArray[np.bool_] = np.asarray(np.all(holds, axis=2))
     return result
+
+
+def agreement(known: NDArray[np.int64]) -> NDArray[np.float32]:
+    """(pictures, fields) to float32 (pictures, pictures): the weights of the facts that two pictures share."""
+    shared = np.zeros((len(known), len(known)), dtype=np.float32)
+    for name, weight in _WEIGHTS.items():
+        column = known[:, _FIELDS.index(name)]
+        shared += np.float32(weight) * np.equal(column[:, None], column[None, :])
+    return shared
 
 
 class BatchMaker:
@@ -80,6 +93,7 @@ class BatchMaker:
             tokens=tokens["input_ids"],
             mask=tokens["attention_mask"],
             positives=torch.from_numpy(positives(self._known[chosen], claims)),
+            agreement=torch.from_numpy(agreement(self._known[chosen])),
         )
 
 

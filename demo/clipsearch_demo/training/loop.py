@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 from transformers import CLIPModel
 
 from clipsearch_demo.training.batches import Batch, BatchMaker
-from clipsearch_demo.training.loss import contrastive_loss
+from clipsearch_demo.training.loss import contrastive_loss, neighbour_loss
 
 _MAX_SCALE = math.log(100.0)
 
@@ -32,6 +32,7 @@ class Schedule:
     warmup: int = 100
     weight_decay: float = 0.1
     average: float = 0.998
+    neighbour_weight: float = 0.5
     sparse_share: float = 0.5
     log_every: int = 25
     evaluate_every: int = 250
@@ -101,6 +102,7 @@ class Trainer:
         texts = self._model.get_text_features(input_ids=batch.tokens, attention_mask=batch.mask)
         scale = self._model.logit_scale.exp()
         loss = contrastive_loss(images, normalize(texts, dim=-1), batch.positives, scale)
+        loss = loss + self._schedule.neighbour_weight * neighbour_loss(images, batch.agreement)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)

@@ -15,9 +15,9 @@ transformers = pytest.importorskip("transformers", reason="needs the export extr
 
 from clipsearch_demo.captions import caption, facts, full_caption  # noqa: E402
 from clipsearch_demo.catalogue.specs import generate_specs  # noqa: E402
-from clipsearch_demo.training.batches import BatchMaker, FactTable, positives  # noqa: E402
+from clipsearch_demo.training.batches import BatchMaker, FactTable, agreement, positives  # noqa: E402
 from clipsearch_demo.training.loop import Schedule, Trainer  # noqa: E402
-from clipsearch_demo.training.loss import contrastive_loss  # noqa: E402
+from clipsearch_demo.training.loss import contrastive_loss, neighbour_loss  # noqa: E402
 from clipsearch_demo.training.model import (  # noqa: E402
     CONTEXT_LENGTH,
     IMAGE_SIZE,
@@ -99,6 +99,35 @@ def test_loss_does_not_ask_to_tell_equal_captions_apart() -> None:
     assert float(contrastive_loss(images, images, truth, torch.tensor(100.0))) == pytest.approx(0.0, abs=1e-5)
     strict = contrastive_loss(images, images, torch.eye(3, dtype=torch.bool), torch.tensor(100.0))
     assert float(strict) == pytest.approx(2 / 3 * math.log(2), abs=1e-3)
+
+
+def test_neighbours_are_judged_by_kind_first_then_colour_pattern_second_colour() -> None:
+    table = FactTable()
+    base = facts(_SPECS[0]) | {"kind": "mug", "colour": "red", "pattern": "plain", "second_colour": "blue"}
+    others = [
+        base | {"second_colour": "white"},
+        base | {"pattern": "dotted"},
+        base | {"colour": "green"},
+        base | {"kind": "hat"},
+    ]
+    shared = agreement(np.array([table.row(known["kind"], known) for known in [base, *others]]))
+    assert shared[0, 0] == pytest.approx(1.0)
+    assert list(shared[0]) == sorted(shared[0], reverse=True)
+    assert len(set(shared[0].round(4))) == 5
+    assert np.array_equal(shared, shared.T)
+
+
+def test_neighbour_loss_is_zero_for_the_wanted_cosines_and_has_clean_gradients() -> None:
+    torch.manual_seed(0)
+    free = torch.randn(6, 8, requires_grad=True)
+    images = torch.nn.functional.normalize(free, dim=1)
+    wanted = (images @ images.T).detach()
+    assert float(neighbour_loss(images, wanted).detach()) == pytest.approx(0.0, abs=1e-6)
+    assert float(neighbour_loss(images, wanted + 3.0).detach()) == pytest.approx(0.0, abs=1e-5), "up to a constant"
+    loss = neighbour_loss(images, torch.rand(6, 6))
+    loss.backward()
+    assert float(loss.detach()) > 0.05
+    assert free.grad is not None and bool(free.grad.isfinite().all())
 
 
 def _trainer(tokenizer: transformers.CLIPTokenizerFast, steps: int) -> Trainer:
