@@ -58,11 +58,15 @@ def build_offline(request: Request, options: IndexOptions, report: Report) -> Ou
     Raises InvalidInput for a source or an option that makes no sense, UnusableBundle, DeviceUnavailable, and
     UnusableIndex where the directory holds something that this source must not be mixed with.
     """
-    tally = Tally()
     encoders = None
     if request.bundle is not None:
-        runtime = RuntimeOptions(device=request.device, threads=request.threads)
-        encoders = load_encoders(request.bundle, runtime)
+        encoders = load_encoders(request.bundle, RuntimeOptions(device=request.device, threads=request.threads))
+    return build_with(encoders, request, options, report)
+
+
+def build_with(encoders: Encoders | None, request: Request, options: IndexOptions, report: Report) -> Outcome:
+    """Do as ``build_offline`` with encoders that are loaded already, None for ready vectors."""
+    tally = Tally()
     with _sources(request, encoders, tally) as (rejects, vectors, dimension):
         model_hash = None if encoders is None else encoders.manifest.weight_hash
         with CatalogueWriter(request.out, dimension, model_hash) as writer:
