@@ -39,9 +39,9 @@ _TRANSPOSE: Final = {
 _FILTER_REACH: Final = 3
 """Support of the widest filter (Lanczos), in pixels of the smaller grid."""
 
-_LONGEST_RESIZED_EDGE: Final = 64
-"""In units of the short edge; pictures longer than this are cropped while resized, which moves pixels by two levels
-at most. All others are bit-equal to the reference."""
+_MOST_RESIZED_PIXELS: Final = 32_000_000
+"""Pictures that would grow beyond this (one of 640:1 does at 224 pixels) are cropped while they are resized. There
+alone pixels may differ from the reference, by a few levels: Pillow chooses the order of directions by the size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class PillowPreprocessor:
         edge, short, long = self._rule.shortest_edge, min(width, height), max(width, height)
         new_long = int(edge * long / short)
         crop = self._rule.crop_size
-        if new_long > _LONGEST_RESIZED_EDGE * edge and self._rule.do_center_crop and crop is not None:
+        if new_long * edge > _MOST_RESIZED_PIXELS and self._rule.do_center_crop and crop is not None:
             return self._resize_middle(picture, edge, new_long, max(crop))
         return picture.resize((edge, new_long) if width <= height else (new_long, edge), self._resample)
 

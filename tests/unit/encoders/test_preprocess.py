@@ -14,7 +14,7 @@ from tests.unit.encoders.helpers import encode, photo, preprocess_rule
 SIZES = [
     (1, 1), (1, 2), (2, 1), (5, 4), (31, 32), (32, 32), (32, 33), (33, 32), (45, 64), (64, 45), (63, 101), (101, 63),
     (223, 224), (224, 224), (300, 225), (225, 300), (640, 427), (427, 640), (999, 501), (1024, 768),
-    (500, 33), (33, 500), (2000, 90), (90, 2000),
+    (500, 33), (33, 500), (2000, 9), (60, 4000), (1, 100),
 ]  # fmt: skip
 MODES = ["RGB", "L", "1", "P", "CMYK", "YCbCr", "I", "F"]
 
@@ -101,14 +101,14 @@ def test_without_resize_only_the_middle_is_kept() -> None:
 
 
 @pytest.mark.export
-@pytest.mark.parametrize(
-    ("width", "height"), [(4000, 60), (60, 4000), (6001, 91), (1, 700), (700, 1), (5, 4003), (40, 9001), (2, 133)]
-)
-@pytest.mark.parametrize("size", [32, 63])
-def test_very_long_pictures_are_within_two_levels(width: int, height: int, size: int) -> None:
-    """Beyond 64 to one only the middle is resized: the same grid, up to rounding."""
+@pytest.mark.parametrize(("width", "height"), [(1, 3000), (3000, 1), (3, 9001), (9001, 3), (6, 17_000)])
+def test_pictures_cropped_while_resized_look_the_same(width: int, height: int) -> None:
     picture = photo(width, height)
-    assert difference(encode(picture, "PNG"), picture, preprocess_rule(size)) <= 2
+    size = 160
+    ours = PillowPreprocessor(preprocess_rule(size), size)(encode(picture, "PNG")).astype(int)
+    off = np.abs(ours - reference(picture, preprocess_rule(size)).astype(int))
+    assert off.mean() < 0.5
+    assert off.max() < 16
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 2_000_000), (2_000_000, 1)])
@@ -139,11 +139,10 @@ def test_broken_exif_does_not_break_the_picture() -> None:
 
 
 @pytest.mark.export
-@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
-@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize(
+    ("mode", "kind"), [("RGBA", "PNG"), ("RGBA", "WEBP"), ("RGBA", "TIFF"), ("LA", "PNG"), ("LA", "TIFF")]
+)
 def test_alpha_is_composited_on_white(mode: str, kind: str) -> None:
-    if mode == "PA" or (mode == "LA" and kind == "WEBP"):
-        pytest.skip(f"{kind} does not hold {mode}")
     picture = photo(90, 120).convert(mode)
     picture.putalpha(photo(90, 120).convert("L").transpose(Image.Transpose.ROTATE_180))
     data = encode(picture, kind, **({"lossless": True, "exact": True} if kind == "WEBP" else {}))
