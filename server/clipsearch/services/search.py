@@ -1,6 +1,7 @@
 """Searching the index by text, picture, vector or item."""
 
 import asyncio
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -198,12 +199,13 @@ def unit_vector(vector: Vector, dimension: int) -> Vector:
             metadata={"expected": str(dimension), "got": str(vector.size)},
         )
     # In float64 no float32 input overflows, so the norm is not finite only where a component is not.
-    norm = float(np.sqrt(np.square(vector, dtype=np.float64).sum()))
-    if not np.isfinite(norm):
+    wide = vector.astype(np.float64)
+    norm = math.sqrt(wide @ wide)
+    if not math.isfinite(norm):
         raise BadVector("the vector holds NaN or infinity", field="query.vector")
     if norm < MIN_NORM:
         raise BadVector("the vector has no length, so no direction", field="query.vector")
-    return (vector / np.float32(norm)).astype(np.float32, copy=False)
+    return (wide / norm).astype(np.float32)
 
 
 def search_batch(index: VectorIndex, batch: Sequence[Probe]) -> list[Neighbours]:
