@@ -1,0 +1,86 @@
+"""Models and indexes to measure, made once and kept in the work directory under a fingerprint of what made them."""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+GEOMETRY = "vit-b-32"
+TOKENIZER = ROOT.parent / "shared" / "data" / "clip_tokenizer"
+SAMPLE_BUNDLE = ROOT / "demo" / "clipsearch_demo" / "model" / "bundle"
+
+
+class MissingInput(Exception):
+    """Something that the benchmark needs is not there; the message says what and how to name it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The sample model and an index of the sample catalogue."""
+
+    bundle: Path
+    index: Path
+    catalogue: Path
+
+
+def fingerprint(texts: Sequence[str], files: Iterable[Path] = ()) -> str:
+    """Return 12 hex digits that change with any of the texts and with the name or content of any file."""
+    digest = hashlib.sha256(repr(list(texts)).encode())
+    for path in sorted(files):
+        digest.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}".encode())
+    return digest.hexdigest()[:12]
+
+
+def random_bundle(work: Path, precision: str, seed: int, tokenizer: Path) -> Path:
+    """Return the bundle of a seeded random checkpoint of ViT-B/32 geometry; minutes the first time, then kept."""
+    checkpoint = _random_checkpoint(work, seed, tokenizer)
+    exporter = (ROOT / "export" / "clipsearch_export").rglob("*.py")
+    name = f"{GEOMETRY}-{precision}-{fingerprint([checkpoint.name, precision], exporter)}"
+    command = [*_clipsearch(), "export", str(checkpoint), "--precision", precision]
+    return _made(work / name, [*command, "--out"])
+
+
+def sample(work: Path, bundle: Path, items: int, seed: int) -> Sample:
+    """Draw the sample catalogue of ``items`` pictures and index it with ``bundle``; both are kept."""
+    from clipsearch_demo.catalogue.write import write_catalogue
+
+    manifest = bundle / "manifest.json"
+    if not manifest.is_file():
+        raise MissingInput(f"{bundle} is no bundle; name one with --bundle")
+    catalogue = work / f"catalogue-{items}-{seed}"
+    write_catalogue(catalogue, items, seed)
+    name = f"index-{fingerprint([], [manifest, catalogue / 'catalogue.json'])}"
+    command = [*_clipsearch(), "index", "build", str(catalogue / "images"), "--bundle", str(bundle)]
+    command += ["--metadata", str(catalogue / "metadata.jsonl"), "--device", "cpu"]
+    return Sample(bundle, _made(work / name, [*command, "--out"]), catalogue)
+
+
+def _random_checkpoint(work: Path, seed: int, tokenizer: Path) -> Path:
+    vocabulary = tokenizer / "tokenizer.json"
+    if not vocabulary.is_file():
+        raise MissingInput(f"{tokenizer} holds no tokenizer.json; name CLIP's tokenizer directory with --tokenizer")
+    script = ROOT / "benchmarks" / "random_checkpoint.py"
+    name = f"{GEOMETRY}-checkpoint-{fingerprint([GEOMETRY, str(seed)], [script, vocabulary])}"
+    command = [sys.executable, str(script), GEOMETRY, "--seed", str(seed), "--tokenizer", str(tokenizer)]
+    return _made(work / name, [*command, "--out"])
+
+
+def _made(target: Path, command: Sequence[str]) -> Path:
+    """Run ``command`` with a scratch path as its last argument and move what it wrote to ``target``, once."""
+    if target.exists():
+        return target
+    scratch = target.with_name(f"{target.name}.partial")
+    if scratch.exists():
+        shutil.rmtree(scratch)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run([*command, str(scratch)], check=True)
+    scratch.rename(target)
+    return target
+
+
+def _clipsearch() -> list[str]:
+    return [sys.executable, "-m", "clipsearch"]

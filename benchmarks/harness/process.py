@@ -1,0 +1,60 @@
+"""Child processes: started, watched, and always ended."""
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+@contextmanager
+def child(command: Sequence[str], log: Path, grace_s: float = 15.0) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command with its output in ``log``; on leaving, ask it to stop, and after ``grace_s`` seconds make it."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(grace_s)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def cpu_s(pid: int) -> float:
+    """Return the CPU seconds that a process has used, all threads, user and system; in steps of 10 ms."""
+    # The command's name, field 2, may hold spaces and parentheses; what follows the last one is regular.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the resident memory of a process."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
+
+
+def settle(pids: Sequence[int], limit_s: float = 10.0) -> None:
+    """Wait until these processes together use less than a twentieth of a core; raises TimeoutError if they never do.
+
+    A server goes on computing the batch whose callers have just left, and that must not slow what is measured next.
+    """
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        before = sum(map(cpu_s, pids))
+        time.sleep(0.2)
+        if sum(map(cpu_s, pids)) - before <= 0.01:
+            return
+    raise TimeoutError(f"processes {list(pids)} were still busy after {limit_s:g} s without work")

@@ -1,0 +1,98 @@
+"""Latency on an idle server: one text at a time through the Python client, against one raw call at batch 1."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from clipsearch.client import Client
+from clipsearch.encoders.manifest import load_bundle
+from clipsearch.encoders.tokenizer import BpeTokenizer
+
+from ..context import Context
+from ..figures import percentile, summarise
+from ..models import random_bundle
+from ..process import settle
+from ..raw import RawSession, best_choice
+from ..report import Line, Outcome
+from ..server import clipsearch
+from ..workload import captions, queries
+
+FACTOR, ALLOWANCE_MS = 1.25, 1.5
+KINDS = 8
+
+
+@dataclass(slots=True)
+class Rounds:
+    """Latencies in milliseconds: all of them, and each round's median."""
+
+    raw_ms: list[float] = field(default_factory=list)
+    served_ms: list[float] = field(default_factory=list)
+    raw_p50_ms: list[float] = field(default_factory=list)
+    served_p50_ms: list[float] = field(default_factory=list)
+
+    def close(self, calls: int) -> None:
+        """Take the medians of the last ``calls`` of each side."""
+        self.raw_p50_ms.append(percentile(self.raw_ms[-calls:], 0.5))
+        self.served_p50_ms.append(percentile(self.served_ms[-calls:], 0.5))
+
+
+def idle(context: Context) -> Outcome:
+    """Measure full-size models of each precision and the sample model."""
+    outcome = Outcome()
+    for name, bundle, texts in _models(context):
+        context.say(f"idle {name}")
+        rounds = _alternate(context, bundle, texts, name)
+        raw, served = rounds.raw_p50_ms, rounds.served_p50_ms
+        allowed = [FACTOR * value + ALLOWANCE_MS for value in raw]
+        shares = [value / limit for value, limit in zip(served, allowed, strict=True)]
+        outcome.lines += [
+            Line("idle", f"{name}: raw call p50", "ms", summarise(raw), better="lower"),
+            Line("idle", f"{name}: served p50", "ms", summarise(served), better="lower"),
+            Line(
+                "idle", f"{name}: served p50 / (1.25 raw + 1.5 ms)", "x", summarise(shares), target=1.0, better="lower"
+            ),
+        ]
+        outcome.samples[name] = asdict(rounds)
+    return outcome
+
+
+def _models(context: Context) -> Iterator[tuple[str, Path, list[str]]]:
+    for precision in context.precisions:
+        bundle = random_bundle(context.work, precision, context.seed, context.tokenizer)
+        yield f"ViT-B/32 {precision}", bundle, queries(KINDS, context.seed)
+    if (context.sample_bundle / "manifest.json").is_file():
+        yield "sample model", context.sample_bundle, captions(KINDS, context.seed, full=False)
+    else:
+        context.say(f"idle: {context.sample_bundle} is no bundle, so the sample model is left out")
+
+
+def _alternate(context: Context, bundle: Path, texts: list[str], name: str) -> Rounds:
+    rounds, pace = Rounds(), context.pace
+    tokenizer = BpeTokenizer.of(load_bundle(bundle))
+    batches = [tokenizer(text).ids[None] for text in texts]
+    with ExitStack() as stack:
+        raw = stack.enter_context(RawSession())
+        graph = bundle / "text.onnx"
+        best_choice(
+            raw, graph, make_batches=lambda _: batches, sizes=(1,), seconds=pace.sweep_s, passes=pace.sweep_passes
+        )
+        served = stack.enter_context(clipsearch(bundle, context.log(f"idle {name}")))
+        client = stack.enter_context(Client(served.address))
+        for text in texts:
+            client.embed_text(text)
+        for _ in range(pace.rounds):
+            settle([raw.pid, served.pid])
+            for _ in range(pace.idle_calls // len(texts)):
+                rounds.raw_ms += [1e3 * seconds for seconds in raw.latencies(batches)]
+                time.sleep(0.05)  # the raw session's threads may spin on for a while
+                rounds.served_ms += [_timed_ms(client, text) for text in texts]
+            rounds.close(pace.idle_calls // len(texts) * len(texts))
+    return rounds
+
+
+def _timed_ms(client: Client, text: str) -> float:
+    started = time.perf_counter()
+    client.embed_text(text)
+    return 1e3 * (time.perf_counter() - started)

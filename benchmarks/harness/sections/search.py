@@ -1,0 +1,132 @@
+"""Search on the sample model against a bare grpc.aio servicer: what everything but the transport costs."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from clipsearch.encoders.manifest import load_bundle
+from clipsearch.v1 import common_pb2, search_pb2
+
+from ..context import Context
+from ..figures import ratios, summarise
+from ..h2load import Load, Measured, bodies_on_disk, drive
+from ..models import sample
+from ..process import settle
+from ..report import Line, Outcome
+from ..server import Served, bare, clipsearch
+from ..wire import SEARCH, frame
+from ..workload import captions, unit_vectors
+
+TARGETS = {"text": 0.3, "vector": 0.4}
+GENERATORS = 4
+"""Load generators, each with a query of its own."""
+
+SETTINGS = ((1, 4), (1, 8), (1, 16), (1, 32), (4, 4), (4, 16))
+"""Connections of each generator, and requests in flight on each connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One kind of request to one server."""
+
+    name: str
+    server: Served
+    bodies: list[Path]
+
+
+def search(context: Context) -> Outcome:
+    """Sweep the client's settings, then take turns at the one where the bare servicer is fastest."""
+    ready = sample(context.work, context.sample_bundle, context.pace.catalogue_items, context.seed)
+    dimension = load_bundle(ready.bundle).manifest.dimension
+    texts = _texts(context.seed)
+    with ExitStack() as stack:
+        bare_server = stack.enter_context(bare(context.log("bare")))
+        served = stack.enter_context(clipsearch(ready.bundle, context.log("search"), index=ready.index))
+        bodies = {
+            "text": stack.enter_context(bodies_on_disk([_by_text(text) for text in texts])),
+            "vector": stack.enter_context(bodies_on_disk(_by_vector(dimension, context.seed))),
+        }
+        contenders = [
+            Contender(f"{side}, {kind}", server, bodies[kind])
+            for kind in TARGETS
+            for side, server in (("bare", bare_server), ("served", served))
+        ]
+        swept = _sweep(context, contenders)
+        best = max(swept, key=lambda setting: swept[setting]["bare, text"].rate)
+        rounds = _rounds(context, contenders, best)
+    outcome = Outcome(_lines(rounds))
+    outcome.samples = {
+        "queries": texts,
+        "sweep": [
+            {"clients": setting[0], "streams": setting[1], "rates": {name: run.rate for name, run in runs.items()}}
+            for setting, runs in swept.items()
+        ],
+        "generators": GENERATORS,
+        "clients": best[0],
+        "streams": best[1],
+        "rounds": {
+            name: [{**asdict(run), "server_us": run.server_us} for run in runs] for name, runs in rounds.items()
+        },
+    }
+    return outcome
+
+
+def _sweep(context: Context, contenders: Sequence[Contender]) -> dict[tuple[int, int], dict[str, Measured]]:
+    settings = SETTINGS[2:3] if context.pace.rounds < 5 else SETTINGS
+    swept: dict[tuple[int, int], dict[str, Measured]] = {}
+    for setting in settings:
+        context.say(f"search: {GENERATORS} generators, {setting[0]} connections x {setting[1]} requests each")
+        swept[setting] = {each.name: _once(context, each, setting, context.pace.seconds / 2) for each in contenders}
+    return swept
+
+
+def _rounds(context: Context, contenders: Sequence[Contender], setting: tuple[int, int]) -> dict[str, list[Measured]]:
+    rounds: dict[str, list[Measured]] = {each.name: [] for each in contenders}
+    for number in range(context.pace.rounds):
+        for each in contenders:
+            rounds[each.name].append(_once(context, each, setting, context.pace.seconds))
+        rates = ", ".join(f"{name} {runs[-1].rate:,.0f}/s" for name, runs in rounds.items())
+        context.say(f"search: round {number + 1} of {context.pace.rounds}: {rates}")
+    return rounds
+
+
+def _once(context: Context, contender: Contender, setting: tuple[int, int], seconds: float) -> Measured:
+    settle([contender.server.pid])
+    load = Load(*setting, seconds, context.pace.warm_up_s / 2)
+    return drive(contender.server.url(SEARCH), contender.bodies, load, contender.server.pid)
+
+
+def _lines(rounds: dict[str, list[Measured]]) -> list[Line]:
+    lines = []
+    for kind, target in TARGETS.items():
+        bare_runs, served_runs = rounds[f"bare, {kind}"], rounds[f"served, {kind}"]
+        for side, runs in (("bare servicer", bare_runs), ("served", served_runs)):
+            rate, cpu = summarise([run.rate for run in runs]), summarise([run.server_us for run in runs])
+            lines.append(Line("search", f"by {kind}: {side}", "requests/s", rate))
+            lines.append(Line("search", f"by {kind}: {side}, CPU per request", "µs", cpu, better="lower"))
+        share = ratios([run.rate for run in served_runs], [run.rate for run in bare_runs])
+        lines.append(Line("search", f"by {kind}: served / bare", "x", summarise(share), target))
+    return lines
+
+
+def _texts(seed: int) -> list[str]:
+    """Captions of 4 to 12 words, from short to long."""
+    fitting = sorted((text for text in captions(400, seed) if 4 <= len(text.split()) <= 12), key=len)
+    step = len(fitting) // GENERATORS
+    return [fitting[step // 2 + i * step] for i in range(GENERATORS)]
+
+
+def _by_text(text: str) -> bytes:
+    return frame(search_pb2.SearchRequest(query=search_pb2.Query(text=text)))
+
+
+def _by_vector(dimension: int, seed: int) -> list[bytes]:
+    return [
+        frame(search_pb2.SearchRequest(query=search_pb2.Query(vector=_embedding(vector.tolist()))))
+        for vector in unit_vectors(GENERATORS, dimension, seed)
+    ]
+
+
+def _embedding(values: list[float]) -> common_pb2.Embedding:
+    return common_pb2.Embedding(float32=common_pb2.FloatVector(values=values))

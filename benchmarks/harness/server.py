@@ -1,0 +1,53 @@
+"""The server under test, in a process of its own, and the bare one it is compared with."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipsearch.client import Client
+
+from .process import child, free_port
+
+START_LIMIT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A running server: ``host:port``, its process and where its output goes."""
+
+    address: str
+    pid: int
+    log: Path
+
+    def url(self, method: str) -> str:
+        """Return the address of a gRPC method for an HTTP/2 client, in clear text."""
+        return f"http://{self.address}{method}"
+
+
+@contextmanager
+def clipsearch(bundle: Path, log: Path, *, index: Path | None = None) -> Iterator[Served]:
+    """Run ``clipsearch serve`` on the CPU with default settings, from the moment it reports SERVING.
+
+    Raises clipsearch.client.DeadlineExceeded where it does not within two minutes; its log says why.
+    """
+    arguments = ["--bundle", str(bundle), "--device", "cpu", "--log-level", "warning"]
+    if index is not None:
+        arguments += ["--index", str(index)]
+    address = f"127.0.0.1:{free_port()}"
+    with child([sys.executable, "-m", "clipsearch", "serve", "--listen", address, *arguments], log) as process:
+        with Client(address) as client:
+            client.wait_until_ready(START_LIMIT_S)
+        yield Served(address, process.pid, log)
+
+
+@contextmanager
+def bare(log: Path) -> Iterator[Served]:
+    """Run the bare grpc.aio servicer of ``bare_server`` until it answers."""
+    address = f"127.0.0.1:{free_port()}"
+    program = Path(__file__).with_name("bare_server.py")
+    with child([sys.executable, "-P", str(program), address], log) as process:
+        with Client(address) as client:
+            client.wait_until_ready(START_LIMIT_S)
+        yield Served(address, process.pid, log)
