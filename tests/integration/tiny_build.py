@@ -1,7 +1,7 @@
 """An offline build with a tiny deterministic encoder, also as a program that can be told when to die.
 
-``python -m tests.integration.tiny_build SOURCE OUT STAGE STEPS`` builds SOURCE (pictures and their metadata.jsonl) into OUT
-and kills itself, as ``kill -9`` would, once STAGE reports that STEPS have been done.
+``python -m tests.integration.tiny_build SOURCE OUT STAGE STEPS`` builds SOURCE (pictures and their metadata.jsonl)
+into OUT and kills itself, as ``kill -9`` would, once STAGE reports that STEPS have been done.
 """
 
 import os

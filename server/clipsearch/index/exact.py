@@ -18,38 +18,39 @@ Scores = NDArray[np.float32]
 BLOCK_FLOATS = 1 << 23
 """Scores held at once by each thread: 32 MiB of float32."""
 
+_FOLD_FROM = 1 << 17
+"""Scores from which folding pays, measured at 5,000 and 20,000 columns."""
+
 
 def top_k(scores: Scores, k: int) -> tuple[Scores, Rows]:
     """Return the ``k`` largest of each row and their columns, best first: float32 [n, k] and int64 [n, k].
 
-    Needs 1 <= k <= columns. Columns are folded into groups whose maxima are taken in one vectorised pass; every one of
-    the k best lies in one of the k groups with the largest maxima, so only those are looked at again. That is exact
-    and about four times cheaper than partitioning whole rows.
+    Needs 1 <= k <= columns. Where there is much to read, columns are first folded into groups whose maxima are taken
+    in one vectorised pass: each of the k best lies in one of the k groups with the largest maxima, so only those are
+    looked at again. That is exact, and 2 to 3 times cheaper than partitioning whole rows; on little it costs more.
     """
-    columns = scores.shape[1]
+    n, columns = scores.shape
     fold = int((columns / k) ** 0.5)
-    if fold >= 4:
-        width = columns // fold
-        maxima = scores[:, : fold * width].reshape(-1, fold, width).max(axis=1)
-        groups = np.argpartition(maxima, width - k, axis=1)[:, width - k :] if k < width else None
-        if groups is not None:
-            folded = (groups[:, :, None] + np.arange(0, fold * width, width)).reshape(len(scores), -1)
-            rest = np.broadcast_to(np.arange(fold * width, columns), (len(scores), columns - fold * width))
-            candidates = np.concatenate([folded, rest], axis=1)
-            best, where = _partition(np.take_along_axis(scores, candidates, axis=1), k)
-            return best, np.take_along_axis(candidates, where, axis=1)
-    return _partition(scores, k)
+    width = columns // fold
+    if scores.size < _FOLD_FROM or fold < 4:
+        return _partition(scores, k)
+    maxima = scores[:, : fold * width].reshape(n, fold, width).max(axis=1)
+    groups = maxima.argpartition(width - k, axis=1)[:, width - k :]
+    folded = (groups[:, :, None] + np.arange(0, fold * width, width)).reshape(n, -1)
+    rest = np.broadcast_to(np.arange(fold * width, columns), (n, columns - fold * width))
+    candidates = np.concatenate([folded, rest], axis=1)
+    best, where = _partition(np.take_along_axis(scores, candidates, axis=1), k)
+    return best, np.take_along_axis(candidates, where, axis=1)
 
 
 def _partition(scores: Scores, k: int) -> tuple[Scores, Rows]:
-    columns = scores.shape[1]
-    if k < columns:
-        where = np.argpartition(scores, columns - k, axis=1)[:, columns - k :]
-    else:
-        where = np.broadcast_to(np.arange(columns), scores.shape)
-    values = np.take_along_axis(scores, where, axis=1)
-    order = np.argsort(-values, axis=1, kind="stable")
-    return np.take_along_axis(values, order, axis=1), np.take_along_axis(where, order, axis=1)
+    n, columns = scores.shape
+    # Plain indexing rather than take_along_axis: half the time on a single row, and single rows are what is served.
+    row = np.arange(n)[:, None]
+    where: Rows = scores.argpartition(columns - k, axis=1)[:, columns - k :]
+    values = scores[row, where]
+    order = (-values).argsort(axis=1, kind="stable")
+    return values[row, order], where[row, order]
 
 
 def pad(scores: Scores, rows: Rows, k: int) -> tuple[Scores, Rows]:

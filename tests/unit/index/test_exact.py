@@ -29,6 +29,15 @@ def test_top_k_is_what_sorting_gives(n: int, columns: int, k: int, seed: int, fe
     assert all(len(set(row)) == k for row in where.tolist())
 
 
+@pytest.mark.parametrize(("n", "columns", "k"), [(300, 1000, 10), (40, 5003, 10), (2, 70_001, 1), (200, 1000, 62)])
+def test_top_k_of_much(n: int, columns: int, k: int) -> None:
+    scores = np.random.default_rng(k).integers(0, 300, (n, columns)).astype(np.float32)
+    best, where = top_k(scores, k)
+    assert np.array_equal(best, -np.sort(-scores, axis=1)[:, :k])
+    assert np.array_equal(np.take_along_axis(scores, where, axis=1), best)
+    assert all(len(set(row)) == k for row in where.tolist())
+
+
 def test_exact_search_in_blocks_equals_one_product(flat: Built) -> None:
     queries, base = flat.data.image_queries, flat.data.base.astype(np.float16)
     steps: list[int] = []
