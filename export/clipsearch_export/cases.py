@@ -1,5 +1,6 @@
 """The texts and pictures that the parity gate compares on: made by seeded code, plus real photographs if installed."""
 
+import functools
 import importlib.util
 import io
 from collections.abc import Iterator
@@ -18,15 +19,19 @@ SIZES: tuple[tuple[int, int], ...] = (
 
 MODES: tuple[str, ...] = ("RGB", "L", "LA", "RGBA", "P", "CMYK", "1", "I;16")
 
+_MOST_DRAWN_PIXELS = 200_000
+"""Larger pictures are drawn smaller and enlarged: drawing is what would take longest."""
+
 Case = tuple[str, bytes]
 """A name to report and an encoded picture."""
 
 
+@functools.cache
 def pictures(seed: int) -> list[Case]:
     """Return at least 64 encoded pictures of all sizes, modes, formats and EXIF orientations."""
     random = np.random.default_rng(seed)
     cases = [
-        (f"rgb {width}x{height}", _encode(draw(random, width, height), "PNG" if n % 2 else "JPEG"))
+        (f"rgb {width}x{height}", _encode(draw(random, width, height), "JPEG" if n % 2 else "PNG"))
         for n, (width, height) in enumerate(SIZES)
     ]
     for mode in MODES:
@@ -42,7 +47,7 @@ def pictures(seed: int) -> list[Case]:
     cases.append(("animation", _encode(animation[0], "GIF", save_all=True, append_images=animation[1:])))
     for shade in (0, 128, 255):
         cases.append((f"flat {shade}", _encode(Image.new("RGB", (240, 240), (shade,) * 3), "PNG")))
-    return cases + list(_photographs())
+    return [*cases, *_photographs()]
 
 
 def texts(random_words: list[str], context_length: int, seed: int) -> list[str]:
@@ -70,6 +75,8 @@ def texts(random_words: list[str], context_length: int, seed: int) -> list[str]:
 
 def draw(random: np.random.Generator, width: int, height: int) -> Image.Image:
     """Draw an RGB picture: a coloured gradient, a dozen shapes and some noise, so that no two are alike."""
+    if width * height > _MOST_DRAWN_PIXELS:
+        return draw(random, max(1, width // 3), max(1, height // 3)).resize((width, height))
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     x, y = x / max(width - 1, 1), y / max(height - 1, 1)
     corners = random.uniform(0, 255, size=(4, 3)).astype(np.float32)

@@ -20,7 +20,7 @@ from clipsearch.encoders.preprocess import PillowPreprocessor
 from clipsearch.encoders.runtime import RuntimeOptions
 from clipsearch.encoders.tokenizer import BpeTokenizer
 from clipsearch.encoders.towers import OnnxImageEncoder, OnnxTextEncoder
-from clipsearch.ports import Vectors
+from clipsearch.ports import TokenIds, Vectors
 from clipsearch_export.cases import Case, pictures, texts
 from clipsearch_export.checkpoint import Checkpoint
 from clipsearch_export.errors import ExportError
@@ -78,7 +78,7 @@ def compare(bundle: Bundle, checkpoint: Checkpoint) -> GateReport:
     tokenizer = BpeTokenizer.of(bundle)
     preprocess = PillowPreprocessor(bundle.manifest.preprocess, bundle.manifest.image_size)
     text_encoder = OnnxTextEncoder(bundle, options)
-    text_vectors = _in_batches(text_encoder.encode, [tokenizer(text).ids for text in sentences])
+    text_vectors = _in_batches(text_encoder.encode, _tokenised(tokenizer, sentences, checkpoint.source))
     image_encoder = OnnxImageEncoder(bundle, options)
     image_vectors = _in_batches(image_encoder.encode, [preprocess(data) for _, data in images])
     return GateReport(
@@ -141,6 +141,13 @@ def reference_picture(data: bytes) -> Image.Image:
         rgba = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     return picture.convert("RGB")
+
+
+def _tokenised(tokenizer: BpeTokenizer, sentences: Sequence[str], source: str) -> list[TokenIds]:
+    try:
+        return [tokenizer(text).ids for text in sentences]
+    except Exception as exc:  # the binding raises bare Exception and nothing else
+        raise ExportError(f"The tokenizer of {source} cannot take every text: {exc}.") from exc
 
 
 def _in_batches(encode: Any, items: Sequence[NDArray[Any]]) -> Vectors:
