@@ -123,8 +123,8 @@ class Window(Generic[Key]):
         return ready
 
     def unanswered(self) -> tuple[Key, ...]:
-        """Return the ids of items without an answer, in the order sent."""
-        return tuple(key for number, (key, _) in self._open.items() if number not in self._answered)
+        """Return the ids of items that were not handed back, in the order sent; answers held for their turn count."""
+        return tuple(key for key, _ in self._open.values())
 
     def _close(self, number: int) -> tuple[Key, Embedded | ClientError]:
         key, size = self._open.pop(number)

@@ -50,7 +50,7 @@ class ClientError(Exception):
         self.violations = violations
         self.retry_after_s = retry_after_s
         self.unanswered: tuple[object, ...] = ()
-        """Of a broken stream: the ids that were sent and have no answer yet, in the order sent."""
+        """Of a broken stream: the ids that were sent and whose results were not handed out, in the order sent."""
 
     @property
     def field(self) -> str | None:

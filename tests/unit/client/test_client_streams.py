@@ -113,6 +113,14 @@ def test_dropped_generator_ends_the_call_and_its_thread(client: Client) -> None:
             assert not thread.is_alive()
 
 
+def test_broken_ordered_stream_counts_held_answers_as_unanswered(client: Client, fake: Fake) -> None:
+    fake.stream_group, fake.stream_fails_after = 2, 5
+    results = []
+    with pytest.raises(Unavailable) as caught:
+        results.extend(client.stream_embed(texts(6), window=6, in_order=True))
+    assert sorted([*caught.value.unanswered, *(key for key, _ in results)]) == list(range(6))
+
+
 async def test_async_every_item_gets_its_answer(fake: Fake) -> None:
     fake.stream_group = 4
     async with AsyncClient(fake.target) as client:
