@@ -7,10 +7,14 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How much is measured. ``rounds`` times each side of a comparison takes its turn, ``seconds`` long."""
+    """How much is measured. ``rounds`` times each side of a comparison takes its turn, ``seconds`` long.
+
+    Pictures take longer (``image_seconds``): they come in batches, at a tenth of the rate of texts.
+    """
 
     rounds: int
     seconds: float
+    image_seconds: float
     warm_up_s: float
     sweep_s: float
     sweep_passes: int
@@ -21,8 +25,9 @@ class Pace:
 
 
 FULL = Pace(
-    rounds=7,
+    rounds=5,
     seconds=4.0,
+    image_seconds=10.0,
     warm_up_s=1.5,
     sweep_s=0.6,
     sweep_passes=2,
@@ -34,6 +39,7 @@ FULL = Pace(
 QUICK = Pace(
     rounds=2,
     seconds=1.5,
+    image_seconds=4.0,
     warm_up_s=0.5,
     sweep_s=0.1,
     sweep_passes=1,

@@ -70,14 +70,21 @@ def _random_checkpoint(work: Path, seed: int, tokenizer: Path) -> Path:
 
 
 def _made(target: Path, command: Sequence[str]) -> Path:
-    """Run ``command`` with a scratch path as its last argument and move what it wrote to ``target``, once."""
+    """Run ``command`` with a scratch path as its last argument and move what it wrote to ``target``, once.
+
+    What other fingerprints left behind goes: these are hundreds of MB each.
+    """
     if target.exists():
         return target
     scratch = target.with_name(f"{target.name}.partial")
     if scratch.exists():
         shutil.rmtree(scratch)
     target.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run([*command, str(scratch)], check=True)
+    # Its table of parity is for who exports by hand; errors and progress go to stderr.
+    subprocess.run([*command, str(scratch)], check=True, stdout=subprocess.DEVNULL)
+    for older in target.parent.glob(f"{target.name.rpartition('-')[0]}-*"):
+        if len(older.name) == len(target.name):
+            shutil.rmtree(older)
     scratch.rename(target)
     return target
 

@@ -50,6 +50,7 @@ class Job:
     make_batches: Callable[[int], Sequence[Batch]]
     sizes: Sequence[int]
     streams: int
+    seconds: float
     ask: Callable[[Client, int], NDArray[np.float32]]
 
 
@@ -103,7 +104,7 @@ def _section(context: Context, name: str, job_of: Callable[[Context, Path], Job]
 def _compare(context: Context, job: Job, title: str) -> tuple[Rounds, dict[str, Any]]:
     """Let the raw session and the served model take turns; returns the rounds and what was chosen for them."""
     pace, rounds = context.pace, Rounds()
-    load = Load(1, job.streams, pace.seconds, pace.warm_up_s)
+    load = Load(1, job.streams, job.seconds, pace.warm_up_s)
     with ExitStack() as stack:
         raw = stack.enter_context(RawSession())
         context.say(f"{title}: looking for the raw session's best batch")
@@ -122,7 +123,7 @@ def _compare(context: Context, job: Job, title: str) -> tuple[Rounds, dict[str, 
         for number in range(pace.rounds):
             settle([served.pid, raw.pid])
             started, busy = time.monotonic(), cpu_s(served.pid)
-            costs = raw.run(batches, pace.seconds)
+            costs = raw.run(batches, job.seconds)
             idle_cores = (cpu_s(served.pid) - busy) / (time.monotonic() - started)
             settle([served.pid, raw.pid])
             measured = drive(served.url(job.method), bodies, load, served.pid)
@@ -159,6 +160,7 @@ def _text_job(context: Context, bundle: Path) -> Job:
         make_batches=lambda size: [repeated([row], size) for row in ids],
         sizes=TEXT_SIZES,
         streams=8,
+        seconds=context.pace.seconds,
         ask=lambda client, i: client.embed_text(texts[i]).vector,
     )
 
@@ -178,5 +180,6 @@ def _image_job(context: Context, bundle: Path) -> Job:
         make_batches=lambda size: [repeated(pixels, size)],
         sizes=IMAGE_SIZES,
         streams=4,
+        seconds=context.pace.image_seconds,
         ask=lambda client, i: client.embed_image(pictures[i]).vector,
     )

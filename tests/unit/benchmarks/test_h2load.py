@@ -2,9 +2,11 @@
 
 import pytest
 
-from benchmarks.harness.h2load import LoadError, Measured, Report, check, grpc_statuses, parse
+from benchmarks.harness.h2load import Load, LoadError, Measured, Report, check, grpc_statuses, parse
 from benchmarks.harness.wire import frame
 from clipsearch.v1 import embedding_pb2
+
+LOAD = Load(clients=1, streams=8, seconds=2.0, warm_up_s=0.0)
 
 GOOD = """\
 starting benchmark...
@@ -65,29 +67,33 @@ def test_an_empty_message_is_a_frame_too() -> None:
 def test_the_summary_is_read() -> None:
     report = parse(GOOD)
     assert report == Report(requests=1756, succeeded=1756, failed=0, ok_2xx=1756, header_bytes=5343, data_bytes=496710)
-    check(report, answer_bytes=283.0)
+    check(report, answer_bytes=283.0, load=LOAD)
 
 
 def test_errors_under_a_2xx_are_seen_by_their_bytes() -> None:
     with pytest.raises(LoadError, match="ended with an error"):
-        check(parse(GRPC_ERRORS), answer_bytes=283.0)
+        check(parse(GRPC_ERRORS), answer_bytes=283.0, load=LOAD)
 
 
 def test_a_share_of_errors_is_seen() -> None:
-    right, wrong = 90, 10
-    mixed = Report(100, 100, 0, 100, header_bytes=3 * right + 240 * wrong, data_bytes=283 * right)
+    right, wrong = 180, 20
+    mixed = Report(200, 200, 0, 200, header_bytes=3 * right + 240 * wrong, data_bytes=283 * right)
     with pytest.raises(LoadError, match="ended with an error"):
-        check(mixed, answer_bytes=283.0)
+        check(mixed, answer_bytes=283.0, load=LOAD)
 
 
-def test_no_answers_are_no_result() -> None:
-    with pytest.raises(LoadError, match="no answer"):
-        check(parse(NO_SERVER), answer_bytes=283.0)
+def test_answers_in_flight_at_the_edges_are_no_errors() -> None:
+    check(Report(3, 3, 0, 3, header_bytes=87, data_bytes=4 * 2078), answer_bytes=2078.0, load=LOAD)
+    check(Report(9, 9, 0, 9, header_bytes=20, data_bytes=2 * 2078), answer_bytes=2078.0, load=LOAD)
+
+
+def test_a_summary_of_nothing_is_read_too() -> None:
+    assert parse(NO_SERVER) == Report(0, 0, 0, 0, 0, 0)
 
 
 def test_http_failures_are_failures() -> None:
     with pytest.raises(LoadError, match="5 failed"):
-        check(parse(HTTP_FAILURES), answer_bytes=248.0)
+        check(parse(HTTP_FAILURES), answer_bytes=248.0, load=LOAD)
 
 
 @pytest.mark.parametrize("output", ["", "-D: value error 1.5\n", GOOD.partition("traffic")[0]])

@@ -115,8 +115,6 @@ def test_markdown_goes_between_the_markers(tmp_path: Path) -> None:
 
 
 def test_the_processor_is_named_with_its_stepping() -> None:
-    cpuinfo = (
-        "processor\t: 0\ncpu family\t: 6\nmodel\t\t: 207\nmodel name\t: A: fast\nstepping\t: 2\n\nprocessor: 1"
-    )
+    cpuinfo = "processor\t: 0\ncpu family\t: 6\nmodel\t\t: 207\nmodel name\t: A: fast\nstepping\t: 2\n\nprocessor: 1"
     assert cpu_model(cpuinfo) == "A: fast (family/model/stepping 6/207/2)"
     assert cpu_model("") == "unknown (family/model/stepping ?/?/?)"
