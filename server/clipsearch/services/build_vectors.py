@@ -82,7 +82,7 @@ def open_npy(path: Path, metadata: Path | None, rejects: RejectLog, tally: Tally
         for start in range(0, size, BLOCK):
             block = array[start : start + BLOCK]
             rows = list(islice(described, len(block))) if metadata is not None else [None] * len(block)
-            tally.without_metadata += sum(row is None for row in rows)
+            tally.without_metadata += metadata is not None and sum(row is None for row in rows)
             yield [
                 _npy_row(path, start + i, vector, row) for i, (vector, row) in enumerate(zip(block, rows, strict=True))
             ]
