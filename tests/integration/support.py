@@ -9,7 +9,7 @@ from clipsearch.app import App
 from clipsearch.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-SAMPLE_BUNDLE = Path("/tmp/tinybundle")
+SAMPLE_BUNDLE = ROOT / "demo/clipsearch_demo/model/bundle"
 ITEMS = 200
 """Products in the index."""
 
