@@ -168,7 +168,7 @@ def _facts(manifest: "IndexManifest") -> Iterator[tuple[str, str]]:
         yield f"recall, {name}", exact if recall is None else _recall(recall, manifest.recall_target)
     if manifest.text_origin is not None:
         yield "text queries from", manifest.text_origin
-    yield "model", manifest.model_hash or "none (ready vectors)"
+    yield "model weights", "unknown (ready vectors)" if manifest.model_hash is None else manifest.model_hash[:16]
     yield "sequence number", str(manifest.seq)
     yield (
         "built",
