@@ -47,7 +47,7 @@ def rejects(out: Path) -> dict[str, str]:
 
 
 def run(request: Request, encoders: Encoders | None = None, kind: Kind = Kind.AUTO) -> Outcome:
-    return build_with(encoders, request, IndexOptions(kind=kind), silent)
+    return build_with(encoders, request, IndexOptions(kind=kind, threads=1), silent)
 
 
 def contents(out: Path) -> dict[str, dict[str, object]]:

@@ -48,10 +48,10 @@ def build(collection: Path, data: Clustered, kind: Kind, **options: float) -> Bu
     manifest = build_index(
         collection,
         source(data.base, data.text_queries),
-        IndexOptions(kind=kind, **options),  # type: ignore[arg-type]
+        IndexOptions(kind=kind, threads=1, **options),  # type: ignore[arg-type]
         lambda stage, done, total: stages.update({stage: (done, total)}),
     )
-    return Built(data, collection, manifest, open_index(collection, "cpu", 2), stages)
+    return Built(data, collection, manifest, open_index(collection, "cpu", 1), stages)
 
 
 @pytest.fixture(scope="session")

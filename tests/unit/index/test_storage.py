@@ -31,7 +31,7 @@ def copy(ivfpq: Built, tmp_path: Path) -> Path:
 
 def test_a_second_opening_finds_the_same(ivfpq: Built) -> None:
     queries = ivfpq.data.image_queries
-    again = open_index(ivfpq.collection, "cpu", 1)
+    again = open_index(ivfpq.collection, "cpu", 2)
     for one, other in zip(ivfpq.loaded.index.search(queries, 20), again.index.search(queries, 20), strict=True):
         np.testing.assert_array_equal(one, other)
     assert again.manifest == ivfpq.manifest
