@@ -29,6 +29,10 @@ class LinearWriter(Protocol):
     table_dtype: type[np.float32] | type[np.float16]
     """Element type in which embedding tables are stored."""
 
+    def begin_rows(self, graph: GraphBuilder, rows: str) -> None:
+        """Tell that the layers written from here on have as many rows as the value named."""
+        ...
+
     def write(self, graph: GraphBuilder, rows: str, layers: Sequence[Layer], floor: float | None = None) -> list[str]:
         """Write layers over the same rows; returns their outputs.
 
@@ -50,6 +54,9 @@ class FloatLinear:
     def __init__(self, dtype: type[np.float32] | type[np.float16]) -> None:
         self.dtype = dtype
         self.table_dtype = dtype
+
+    def begin_rows(self, graph: GraphBuilder, rows: str) -> None:
+        """See LinearWriter; there is nothing to prepare."""
 
     def write(self, graph: GraphBuilder, rows: str, layers: Sequence[Layer], floor: float | None = None) -> list[str]:
         """See LinearWriter."""
@@ -85,20 +92,27 @@ class Int8Linear:
     table_dtype: type[np.float32] | type[np.float16] = np.float16
 
     def __init__(self) -> None:
-        self._zero_points: dict[str, str] = {}
+        self._zero_points = ""
+
+    def begin_rows(self, graph: GraphBuilder, rows: str) -> None:
+        """See LinearWriter; QuantizeLinear wants a zero point for each row, and one vector of them does for all."""
+        count = graph.add("Shape", rows, start=0, end=1)
+        self._zero_points = graph.add("Expand", graph.constant([_ZERO_POINT], np.uint8), count)
 
     def write(self, graph: GraphBuilder, rows: str, layers: Sequence[Layer], floor: float | None = None) -> list[str]:
-        """See LinearWriter."""
-        # A known floor saves the pass for absolute values over the widest rows, those after the activation.
-        positive = rows if floor is not None else graph.add("Abs", rows)
-        largest = graph.add("ReduceMax", positive, graph.constant([1], np.int64), keepdims=1)
-        # The tiny bound keeps a row of zeros from dividing by zero.
-        bound = graph.add("Max", largest, graph.constant(1e-12 if floor is None else floor, np.float32))
+        """See LinearWriter.
+
+        A row of zeros has scale 0 and quantises to anything; times its scale that is zero again.
+        """
+        if floor is None:
+            bound = graph.add("ReduceMax", graph.add("Abs", rows), graph.constant([1], np.int64), keepdims=1)
+        else:
+            # A known floor saves the pass for absolute values over the widest rows, those after the activation.
+            largest = graph.add("ReduceMax", rows, graph.constant([1], np.int64), keepdims=1)
+            bound = graph.add("Max", largest, graph.constant(floor, np.float32))
         row_scale = graph.add("Mul", bound, graph.constant(1 / _LEVELS, np.float32))
         flat_scale = graph.add("Squeeze", row_scale, graph.constant([1], np.int64))
-        # A whole vector of zero points, as their shape has to equal that of the scales.
-        zero_points = graph.add("Expand", graph.constant([_ZERO_POINT], np.uint8), graph.add("Shape", flat_scale))
-        quantised = graph.add("QuantizeLinear", rows, flat_scale, zero_points, axis=0)
+        quantised = graph.add("QuantizeLinear", rows, flat_scale, self._zero_points, axis=0)
         return [self._layer(graph, quantised, row_scale, *layer) for layer in layers]
 
     def write_pixels(self, graph: GraphBuilder, rows: str, weight: Floats) -> tuple[str, NDArray[np.float64]]:

@@ -161,11 +161,13 @@ class _TowerWriter:
 
         ``shape`` names int64 [3], the rows' shape as a batch; ``pool`` writes the choice of one row per item.
         """
+        self._linear.begin_rows(self._graph, rows)
         for number in range(self._config.layers):
             last = number == self._config.layers - 1
             attended = self._attention(self.norm(rows, f"encoder.layers.{number}.layer_norm1"), number, shape)
             if last:
                 rows, attended = pool(rows), pool(attended)
+                self._linear.begin_rows(self._graph, rows)
             rows = self._graph.add("Add", rows, self._linears(attended, number, ["self_attn.out_proj"])[0])
             normed = self.norm(rows, f"encoder.layers.{number}.layer_norm2")
             hidden = self._activation(self._linears(normed, number, ["mlp.fc1"])[0])

@@ -1,7 +1,5 @@
 """Tiny checkpoints through the whole export, then served by the encoders."""
 
-
-
 import io
 from collections.abc import Callable
 from pathlib import Path

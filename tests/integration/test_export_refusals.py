@@ -1,7 +1,5 @@
 """What cannot be exported: one sentence, a status, and nothing left behind."""
 
-
-
 import json
 from pathlib import Path
 
