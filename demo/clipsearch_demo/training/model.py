@@ -60,6 +60,9 @@ def build_processor(tokenizer: CLIPTokenizerFast, mean: list[float], std: list[f
 def save_checkpoint(model: CLIPModel, processor: CLIPProcessor, folder: Path) -> None:
     """Write a directory that `CLIPModel.from_pretrained` and `CLIPProcessor.from_pretrained` load; weights as fp16."""
     folder.mkdir(parents=True, exist_ok=True)
+    # Training has used the tokenizer with padding and truncation, which would otherwise be saved as its habits.
+    processor.tokenizer.backend_tokenizer.no_padding()
+    processor.tokenizer.backend_tokenizer.no_truncation()
     processor.save_pretrained(folder)
     # A copy: halving the caller's own weights would leave training with them.
     half = CLIPModel(model.config)
