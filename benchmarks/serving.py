@@ -6,6 +6,7 @@ Figures are medians with their spread; ratios are taken round by round. See docs
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -38,6 +39,8 @@ DOCUMENT = ROOT / "docs" / "benchmarks.md"
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the sections asked for; exits with 1 and one sentence where something needed is missing."""
     arguments = _arguments(argv)
+    # An exception, so that context managers end the servers; the default action would orphan them.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     console = Console(stderr=True, highlight=False)
     sections = [name for name in SECTIONS if not arguments.section or name in arguments.section]
     whole = len(sections) == len(SECTIONS) and not arguments.quick

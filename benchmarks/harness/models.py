@@ -11,6 +11,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 GEOMETRY = "vit-b-32"
 TOKENIZER = ROOT.parent / "shared" / "data" / "clip_tokenizer"
+GRAPH_MODULES = ("bundle", "checkpoint", "graph", "linear", "towers")
+"""The exporter's modules that decide what a bundle computes; its gate and command line do not."""
+
 SAMPLE_BUNDLE = ROOT / "demo" / "clipsearch_demo" / "model" / "bundle"
 
 
@@ -38,7 +41,7 @@ def fingerprint(texts: Sequence[str], files: Iterable[Path] = ()) -> str:
 def random_bundle(work: Path, precision: str, seed: int, tokenizer: Path) -> Path:
     """Return the bundle of a seeded random checkpoint of ViT-B/32 geometry; minutes the first time, then kept."""
     checkpoint = _random_checkpoint(work, seed, tokenizer)
-    exporter = (ROOT / "export" / "clipsearch_export").rglob("*.py")
+    exporter = [ROOT / "export" / "clipsearch_export" / f"{module}.py" for module in GRAPH_MODULES]
     name = f"{GEOMETRY}-{precision}-{fingerprint([checkpoint.name, precision], exporter)}"
     command = [*_clipsearch(), "export", str(checkpoint), "--precision", precision]
     return _made(work / name, [*command, "--out"])
