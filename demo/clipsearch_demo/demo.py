@@ -51,8 +51,8 @@ class DemoQuery:
 
 TEXT_QUERIES = (
     DemoQuery({"category": "dress", "colour": "red"}, text="a red dress"),
-    DemoQuery({"category": "mug", "pattern": "striped"}, text="coffee mug with stripes"),
-    DemoQuery({"category": "handbag", "colour": "black"}, text="an elegant black handbag"),
+    DemoQuery({"category": "sneakers", "colour": "yellow"}, text="a pair of yellow trainers"),
+    DemoQuery({"category": "coat", "colour": "navy"}, text="a navy coat"),
 )
 PICTURE_KINDS = ("boots", "lamp")
 
