@@ -11,24 +11,20 @@ texts as strings, so decoding, resizing, tokenising, batching and the ONNX graph
 from __future__ import annotations
 
 import argparse
-import contextlib
 import io
 import json
 import multiprocessing
-import os
-import platform
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
 import numpy as np
+from harness.facts import environment
+from harness.models import ROOT, SAMPLE_BUNDLE
+from harness.server import clipsearch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -38,8 +34,6 @@ from clipsearch_demo.captions import Caption, full_caption, partial_caption
 from clipsearch_demo.catalogue.render import render
 from clipsearch_demo.catalogue.specs import ProductSpec, generate_specs, held_out_combinations
 
-ROOT = Path(__file__).resolve().parents[1]
-BUNDLE = ROOT / "demo" / "clipsearch_demo" / "model" / "bundle"
 RESULT = ROOT / "benchmarks" / "results" / "quality.json"
 _KS = (1, 5, 10)
 _FIELDS = ("kind", "colour", "pattern", "second_colour")
@@ -123,9 +117,9 @@ def _jpeg(spec: ProductSpec) -> bytes:
 def make_exam(count: int, seed: int) -> Exam:
     """Draw `count` pictures of held-out combinations and write their captions."""
     gallery = generate_specs(count, seed, "held_out")
-    outside = [spec for spec in gallery if spec.combination not in held_out_combinations()]
-    if outside:
-        raise ValueError(f"{len(outside)} pictures are of combinations that training saw, such as {outside[0]}")
+    seen = [spec.combination for spec in gallery if spec.combination not in held_out_combinations()]
+    if seen:
+        raise ValueError(f"{len(seen)} pictures are of combinations that training saw, such as {seen[0]}")
     with multiprocessing.get_context("spawn").Pool() as pool:
         jpegs = pool.map(_jpeg, gallery, chunksize=32)
     rng = Random(f"exam {seed}")
@@ -153,39 +147,10 @@ def measure(exam: Exam, embed: Embed) -> dict[str, Any]:
         }
     for name, captions in (("partial_captions", exam.partial), ("colour_and_kind", exam.simple)):
         ranked = quality.top_rows(embed.texts([c.text for c in captions]), pictures, max(_KS))
-        figures[name] = {
-            "queries": len(captions),
-            "precision@10": quality.matching_precision(ranked, captions, exam.gallery, 10),
-        }
+        precision, counted = quality.matching_precision(ranked, captions, exam.gallery, 10)
+        figures[name] = {"queries": counted, "precision@10": precision}
     figures["image_to_image_precision@10"] = quality.neighbour_precision(pictures, exam.gallery, _FIELDS, 10)
     return figures
-
-
-@contextlib.contextmanager
-def served(bundle: Path) -> Iterator[str]:
-    """The address of a server with `bundle`, which ends when the block does."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "clipsearch", "serve", "--bundle", str(bundle), "--port", str(port)]
-    server = subprocess.Popen(command)
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(30)
-
-
-def _environment() -> dict[str, Any]:
-    sha = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
-    packages = ("numpy", "pillow", "onnxruntime", "tokenizers", "resvg", "grpcio")
-    return {
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
-        "versions": {name: version(name) for name in packages},
-        "git_sha": sha.stdout.strip(),
-    }
 
 
 def _print(figures: dict[str, Any], seconds: float) -> None:
@@ -203,7 +168,7 @@ def _arguments() -> argparse.Namespace:
     way = parser.add_mutually_exclusive_group()
     way.add_argument("--address", help="a running server")
     way.add_argument("--checkpoint", type=Path, help="measure transformers in process instead of a server")
-    parser.add_argument("--bundle", type=Path, default=BUNDLE)
+    parser.add_argument("--bundle", type=Path, default=SAMPLE_BUNDLE)
     parser.add_argument("--pictures", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=2026, help="of the gallery and the captions")
     parser.add_argument("--out", type=Path, default=RESULT)
@@ -220,11 +185,13 @@ def main() -> None:
     elif arguments.address:
         way, figures = "server", measure(exam, ServedEmbed(arguments.address))
     else:
-        with served(arguments.bundle) as address:
-            way, figures = "server", measure(exam, ServedEmbed(address))
+        log = ROOT / "build" / "benchmarks" / "quality-server.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with clipsearch(arguments.bundle, log) as server:
+            way, figures = "server", measure(exam, ServedEmbed(server.address))
     _print(figures, time.monotonic() - started)
     settings = {"through": way, "gallery": len(exam.gallery), "seed": arguments.seed, "combinations": "held out"}
-    result = {"benchmark": "quality", "settings": settings, "environment": _environment(), "figures": figures}
+    result = {"benchmark": "quality", "settings": settings, "environment": environment(ROOT), "figures": figures}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=2) + "\n")
 

@@ -37,14 +37,14 @@ def matching_recall(
 
 def matching_precision(
     ranked: NDArray[np.int64], captions: Sequence[Caption], gallery: Sequence[ProductSpec], k: int
-) -> float:
-    """Mean share of the first k pictures of which every claim is true, among captions true of at least k pictures.
+) -> tuple[float, int]:
+    """Mean share of the first k pictures of which every claim is true, and over how many captions.
 
-    A caption that fewer pictures satisfy could not fill its first k places however good the model.
+    Only captions true of at least k pictures count: the others could not fill k places however good the model.
     """
     hits = _matches(ranked, captions, gallery)[:, :k]
     enough = [sum(c.describes(spec) for spec in gallery) >= k for c in captions]
-    return round(float(hits[np.asarray(enough)].mean()), 4)
+    return round(float(hits[np.asarray(enough)].mean()), 4), sum(enough)
 
 
 def _matches(

@@ -37,7 +37,7 @@ def test_matching_counts_any_picture_that_the_caption_describes() -> None:
     ranked = np.array([[1, 2], [0, 1]])
     assert quality.matching_recall(ranked, captions, gallery, (1, 2)) == {"recall@1": 0.0, "recall@2": 0.5}
     # Only one hat exists, so two places can't be filled with hats and that caption isn't counted.
-    assert quality.matching_precision(ranked, captions, gallery, 2) == 0.5
+    assert quality.matching_precision(ranked, captions, gallery, 2) == (0.5, 1)
 
 
 def test_neighbour_precision_leaves_the_query_out() -> None:

@@ -13,12 +13,12 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the export extra")
 transformers = pytest.importorskip("transformers", reason="needs the export extra")
 
-from clipsearch_demo.captions import caption, facts, full_caption  # noqa: E402
-from clipsearch_demo.catalogue.specs import generate_specs  # noqa: E402
-from clipsearch_demo.training.batches import BatchMaker, FactTable, agreement, positives  # noqa: E402
-from clipsearch_demo.training.loop import Schedule, Trainer  # noqa: E402
-from clipsearch_demo.training.loss import contrastive_loss, neighbour_loss  # noqa: E402
-from clipsearch_demo.training.model import (  # noqa: E402
+from clipsearch_demo.captions import caption, facts, full_caption
+from clipsearch_demo.catalogue.specs import generate_specs
+from clipsearch_demo.training.batches import BatchMaker, FactTable, agreement, positives
+from clipsearch_demo.training.loop import Schedule, Trainer
+from clipsearch_demo.training.loss import contrastive_loss, neighbour_loss
+from clipsearch_demo.training.model import (
     CONTEXT_LENGTH,
     IMAGE_SIZE,
     VOCABULARY_SIZE,
@@ -28,7 +28,7 @@ from clipsearch_demo.training.model import (  # noqa: E402
     load_checkpoint,
     save_checkpoint,
 )
-from clipsearch_demo.training.tokenizer import train_tokenizer  # noqa: E402
+from clipsearch_demo.training.tokenizer import train_tokenizer
 
 pytestmark = [
     pytest.mark.export,
