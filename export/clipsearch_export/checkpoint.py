@@ -1,11 +1,13 @@
 """Load a CLIP checkpoint and say in one sentence what is wrong with it."""
 
+import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import huggingface_hub
 import numpy as np
 import torch
 import transformers
@@ -102,28 +104,33 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
         raise ExportError(f"{name} holds no config.json, so it is not a checkpoint.")
     if not local and (Path(name).is_absolute() or name.startswith(".") or name.count("/") > 1):
         raise ExportError(f"{name} does not exist.")
-    config = _part(name, "configuration", lambda: transformers.AutoConfig.from_pretrained(name))
-    _check_config(name, config)
     with _quiet():
-        model, report = _part(
-            name,
-            "weights",
-            lambda: transformers.CLIPModel.from_pretrained(
-                name, config=config, dtype=torch.float32, output_loading_info=True
-            ),
-        )
-        missing = sorted(key for key in report["missing_keys"] if not key.endswith(_DERIVED))
-        if missing or report["mismatched_keys"]:
-            # transformers would fill these in at random, with a warning.
-            wrong = missing or [str(key[0]) for key in report["mismatched_keys"]]
-            raise ExportError(
-                f"The weights of {name} are no complete CLIPModel: {len(wrong)} are missing, as {wrong[0]}."
-            )
+        config = _part(name, "configuration", lambda: transformers.AutoConfig.from_pretrained(name))
+        _check_config(name, config)
+        model = _load_model(name, config)
         tokenizer = _part(name, "tokenizer", lambda: transformers.AutoTokenizer.from_pretrained(name, use_fast=True))
         processor = _part(name, "image processor", lambda: transformers.CLIPImageProcessor.from_pretrained(name))
     if not tokenizer.is_fast or tokenizer.eos_token_id is None or tokenizer.bos_token_id is None:
         raise ExportError(f"The tokenizer of {name} has no fast (Rust) version with begin and end tokens.")
     return Checkpoint(source=name, model=model.eval(), tokenizer=tokenizer, image_processor=processor)
+
+
+def _load_model(source: str, config: Any) -> Any:
+    def load() -> tuple[Any, dict[str, Any]]:
+        loaded: tuple[Any, dict[str, Any]] = transformers.CLIPModel.from_pretrained(
+            source, config=config, dtype=torch.float32, output_loading_info=True
+        )
+        return loaded
+
+    model, report = _part(source, "weights", load)
+    missing = sorted(key for key in report["missing_keys"] if not key.endswith(_DERIVED))
+    missing += sorted(str(key[0]) for key in report["mismatched_keys"])
+    if missing:
+        # transformers would fill these in at random, with a warning.
+        raise ExportError(
+            f"The weights of {source} are no complete CLIPModel: {len(missing)} are missing, as {missing[0]}."
+        )
+    return model
 
 
 def _part(source: str, what: str, load: Callable[[], T]) -> T:
@@ -168,15 +175,18 @@ def _triple(values: Any) -> tuple[float, float, float]:
     return red, green, blue
 
 
-class _quiet:
-    """Keep transformers' advice off the terminal for a while; what matters in it is checked and said by us."""
-
-    def __enter__(self) -> None:
-        self._level = transformers.logging.get_verbosity()
-        transformers.logging.set_verbosity_error()
-
-    def __exit__(self, *_: object) -> None:
-        transformers.logging.set_verbosity(self._level)
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the libraries' advice and retries off the terminal; what matters in them is checked and said by us."""
+    loggers = (transformers.logging, huggingface_hub.logging)
+    levels = [logger.get_verbosity() for logger in loggers]
+    for logger in loggers:
+        logger.set_verbosity_error()
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.set_verbosity(level)
 
 
 def _first_line(exc: Exception) -> str:

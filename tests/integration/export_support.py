@@ -21,6 +21,7 @@ def tiny_checkpoint(
     directory: Path, *, legacy_eos: bool = False, activation: str = "quick_gelu", seed: int = 7
 ) -> Path:
     """Write a CLIPModel of two layers a tower; ``legacy_eos`` gives it the wrong eos id that old configs hold."""
+    torch.set_num_threads(1)  # models this small are no faster on two, and far slower where the machine is busy
     tokenizer = _tokenizer()
     tokenizer.save_pretrained(directory)
     CLIPImageProcessor(

@@ -10,13 +10,22 @@ pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 safetensors = pytest.importorskip("safetensors.torch")
 
+from clipsearch_export import parity
 from clipsearch_export.bundle import export_checkpoint
+from clipsearch_export.cases import pictures, texts
 from clipsearch_export.command import export
 from clipsearch_export.errors import ExportError
 from clipsearch_export.parity import REQUIREMENTS, Requirement
 from tests.integration.export_support import tiny_checkpoint
 
 pytestmark = pytest.mark.export
+
+
+@pytest.fixture(autouse=True)
+def few_cases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare on a handful of cases: what is tested here is what happens around the gate."""
+    monkeypatch.setattr(parity, "pictures", lambda seed: pictures(seed)[:5])
+    monkeypatch.setattr(parity, "texts", lambda words, length, seed: texts(words, length, seed)[:5])
 
 
 @pytest.fixture
