@@ -120,7 +120,7 @@ class Lane(Generic[Item, Output]):
             if self._stopping:
                 raise ShuttingDown("the server is shutting down")
             self._queue.add(entry)
-        self._wake_later()
+            self._wake_later()
         try:
             return await future
         except asyncio.CancelledError:
@@ -135,18 +135,18 @@ class Lane(Generic[Item, Output]):
             return len(self._queue)
 
     def _wake_later(self) -> None:
-        """Wake a worker once the event loop has handled all that is ready now.
+        """Let the workers at the queue once the event loop has handled all that is ready now.
 
-        Under load one pass of the loop submits many items. Waking for the first of them would give it a batch of its
-        own, and set the worker fighting the loop for the interpreter lock while the rest are still being submitted.
+        Under load one pass of the loop submits many items. Taking the first of them at once would give it a batch of
+        its own, and set the worker fighting the loop for the interpreter lock while the rest are being submitted.
         """
         if not self._waking:
             self._waking = True
             asyncio.get_running_loop().call_soon(self._wake)
 
     def _wake(self) -> None:
-        self._waking = False
         with self._changed:
+            self._waking = False
             self._changed.notify_all()
 
     def _work(self) -> None:
@@ -165,11 +165,11 @@ class Lane(Generic[Item, Output]):
         with self._changed:
             while True:
                 wait_s = self._queue.ready_in(self._clock())
-                if wait_s == 0.0 or (wait_s is not None and self._stopping):
-                    return self._queue.take(self._clock())
                 if self._stopping:
-                    return None
-                self._changed.wait(wait_s)
+                    return None if wait_s is None else self._queue.take(self._clock())
+                if wait_s == 0.0 and not self._waking:
+                    return self._queue.take(self._clock())
+                self._changed.wait(wait_s or None)
 
     def _compute(self, items: list[Item]) -> Sequence[Output | ClipsearchError]:
         """Run a batch; where that raises, halve it until the items at fault stand alone."""
