@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,14 @@ def test_pictures_do_not_depend_on_their_neighbours(encoders: Encoders) -> None:
     together = encoders.image.encode(batch)
     alone = np.concatenate([encoders.image.encode([picture]) for picture in batch])
     np.testing.assert_allclose(together, alone, atol=2e-3 if encoders.manifest.precision == "fp16" else 2e-6)
+
+
+def test_many_threads_share_a_session(encoders: Encoders) -> None:
+    batches = [[encoders.tokenizer("red shoe " * n).ids] * (1 + n % 4) for n in range(12)]
+    alone = [encoders.text.encode(batch) for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        for n, vectors in enumerate(pool.map(encoders.text.encode, batches * 5)):
+            assert np.array_equal(vectors, alone[n % len(batches)])
 
 
 def test_natural_length_equals_full_length(encoders: Encoders) -> None:

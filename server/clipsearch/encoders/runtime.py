@@ -28,8 +28,10 @@ class RuntimeOptions:
     """How sessions run.
 
     ``threads`` is the number of threads one run computes with, the caller's own included; 0 is one per physical core.
-    ``spinning`` lets idle worker threads burn their core while they wait for the next operator. It makes a lone session
-    a little faster, and takes the core from everything else in the process, so a server leaves it off.
+    On a CPU, one thread and as many concurrent callers as cores give half as much again as one caller with all threads,
+    and a single short text is no slower. ``spinning`` lets idle threads burn their core while they wait for the next
+    operator, which takes it from everything else in the process: for a session alone on its machine only. Figures in
+    docs/decisions/0003.
     """
 
     device: Device = "auto"

@@ -15,7 +15,7 @@ _UNIT_TOLERANCE: Final = 1e-3
 
 
 class OnnxTextEncoder:
-    """The text tower of a bundle; see ``ports.TextEncoder``. One call at a time is what it is tuned for."""
+    """The text tower of a bundle; see ``ports.TextEncoder``. May be called from several threads at once."""
 
     def __init__(self, bundle: Bundle, options: RuntimeOptions) -> None:
         """Load the graph; raises UnusableBundle or DeviceUnavailable."""
@@ -53,7 +53,7 @@ class OnnxTextEncoder:
 
 
 class OnnxImageEncoder:
-    """The image tower of a bundle; see ``ports.ImageEncoder``. One call at a time is what it is tuned for."""
+    """The image tower of a bundle; see ``ports.ImageEncoder``. May be called from several threads at once."""
 
     def __init__(self, bundle: Bundle, options: RuntimeOptions) -> None:
         """Load the graph; raises UnusableBundle or DeviceUnavailable."""
