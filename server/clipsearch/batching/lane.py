@@ -147,7 +147,7 @@ class Lane(Generic[Item, Output]):
     def _wake(self) -> None:
         with self._changed:
             self._waking = False
-            self._changed.notify_all()
+            self._changed.notify()
 
     def _work(self) -> None:
         while (taken := self._next()) is not None:
@@ -168,7 +168,10 @@ class Lane(Generic[Item, Output]):
                 if self._stopping:
                     return None if wait_s is None else self._queue.take(self._clock())
                 if wait_s == 0.0 and not self._waking:
-                    return self._queue.take(self._clock())
+                    taken = self._queue.take(self._clock())
+                    if self._queue:
+                        self._changed.notify()  # the rest is another worker's
+                    return taken
                 self._changed.wait(wait_s or None)
 
     def _compute(self, items: list[Item]) -> Sequence[Output | ClipsearchError]:
