@@ -4,7 +4,6 @@ import asyncio
 import functools
 import logging
 import signal
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -27,9 +26,7 @@ from clipsearch.v1 import embedding_pb2
 
 logger = logging.getLogger(__name__)
 
-# Python hands the interpreter lock over every 5 ms by default: a lane's worker that comes back from the encoder would
-# wait that long for a busy event loop, many times the encoder's own run on a small batch.
-SWITCH_INTERVAL_S = 0.0005
+SMALL_TOWERS_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +94,6 @@ class App:
         Where the warm-up fails, the server stays up NOT_SERVING, so that an operator finds the reason in its log and
         its health rather than a process that restarts for ever; the exception is raised all the same.
         """
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
         self.port = await self._server.start()
         logger.info("listening on %s, port %d", self.settings.listen, self.port)
         await asyncio.to_thread(self.encoders.warm_up)
@@ -138,8 +134,30 @@ class App:
         logger.info("stopped")
 
 
+def encoder_threads(settings: Settings) -> int:
+    """CPU threads of one encoder run: a quarter of the cores, so that several batches run side by side.
+
+    Threads inside a run meet at a barrier after every operator, batches side by side never do, so many narrow runs do
+    more than one wide run; a few threads each keep a single request's latency bearable on many cores.
+    """
+    return settings.encoder_threads or max(1, settings.cores // 4)
+
+
+def encoder_workers(settings: Settings, encoders: Encoders) -> int:
+    """Workers of each encoder lane: enough for all cores on a CPU, one on a GPU, which runs one batch at a time.
+
+    One as well for towers so small that handing a batch over costs as much as computing it: there, fewer and larger
+    batches serve more.
+    """
+    if settings.encoder_workers:
+        return settings.encoder_workers
+    if encoders.device == "cuda" or encoders.weight_bytes < SMALL_TOWERS_BYTES:
+        return 1
+    return max(1, settings.cores // encoder_threads(settings))
+
+
 def _load_encoders(settings: Settings) -> Encoders:
-    options = RuntimeOptions(device=settings.device, threads=settings.encoder_threads)
+    options = RuntimeOptions(device=settings.device, threads=encoder_threads(settings))
     limits = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
     return load_encoders(settings.bundle, options, limits)
 
@@ -170,10 +188,12 @@ def _lanes(settings: Settings, encoders: Encoders, collection: Collection | None
     text_policy = policy(settings.text_batch_items, settings.text_batch_tokens, settings.text_batch_overhead_tokens)
     image_policy = policy(settings.image_batch_items, settings.image_batch_items)
     search_policy = policy(settings.search_batch_items, settings.search_batch_items)
-    capacity = settings.lane_capacity
+    capacity, workers = settings.lane_capacity, encoder_workers(settings, encoders)
+    run_text = functools.partial(encode_batch, encoders.text)
+    run_image = functools.partial(encode_batch, encoders.image)
     return Lanes(
-        text=Lane("text", functools.partial(encode_batch, encoders.text), text_policy, capacity=capacity),
-        image=Lane("image", functools.partial(encode_batch, encoders.image), image_policy, capacity=capacity),
+        text=Lane("text", run_text, text_policy, capacity=capacity, workers=workers),
+        image=Lane("image", run_image, image_policy, capacity=capacity, workers=workers),
         search=None
         if collection is None
         else Lane("search", functools.partial(search_batch, collection.index), search_policy, capacity=capacity),

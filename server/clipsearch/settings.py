@@ -30,7 +30,12 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where the model runs; auto takes CUDA if there."
     )
-    encoder_threads: int = Field(0, ge=0, le=256, description="CPU threads of one encoder run; 0: one per core.")
+    encoder_workers: int = Field(
+        0, ge=0, le=256, description="Batches that one tower runs at once on a CPU; 0: enough for all cores (one for tiny towers)."
+    )
+    encoder_threads: int = Field(
+        0, ge=0, le=256, description="CPU threads of one encoder run; 0: a quarter of the cores, at least one."
+    )
     search_threads: int = Field(
         0, ge=0, le=256, description="CPU threads of one index search; 0: a quarter of the cores."
     )
@@ -50,7 +55,7 @@ class Settings(BaseSettings):
     )
     lane_capacity: int = Field(1024, ge=1, description="Items inside one lane at once; more are refused at once.")
     stream_window: int = Field(128, ge=1, description="Items of one StreamEmbed call in flight at once.")
-    max_text_bytes: int = Field(65536, ge=1, description="Longest text accepted (longer than the context: truncated).")
+    max_text_bytes: int = Field(8192, ge=1, description="Longest text accepted (longer than the context: truncated).")
     max_image_bytes: int = Field(16 * MIB, ge=1, description="Largest encoded picture accepted.")
     max_image_pixels: int = Field(64_000_000, ge=1, description="Most pixels a picture may have, before decoding.")
     max_top_k: int = Field(1000, ge=1, description="Largest top_k accepted.")

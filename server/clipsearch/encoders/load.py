@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from clipsearch.encoders.manifest import Manifest, load_bundle
 from clipsearch.encoders.preprocess import ImageLimits, PillowPreprocessor
-from clipsearch.encoders.runtime import RuntimeOptions
+from clipsearch.encoders.runtime import RuntimeOptions, resolve_device
 from clipsearch.encoders.tokenizer import BpeTokenizer
 from clipsearch.encoders.towers import OnnxImageEncoder, OnnxTextEncoder
 
@@ -19,6 +20,10 @@ class Encoders:
     preprocessor: PillowPreprocessor
     text: OnnxTextEncoder
     image: OnnxImageEncoder
+    device: Literal["cpu", "cuda"]
+    """Where the towers run, ``auto`` resolved."""
+    weight_bytes: int
+    """Size of the bundle, which is nearly all weights."""
 
     def warm_up(self) -> None:
         """Run both towers on representative shapes; raises ComputeFailed where an answer is unusable."""
@@ -44,4 +49,6 @@ def load_encoders(
         preprocessor=PillowPreprocessor(manifest.preprocess, manifest.image_size, limits),
         text=OnnxTextEncoder(bundle, options),
         image=OnnxImageEncoder(bundle, options),
+        device=resolve_device(options.device, manifest.precision),
+        weight_bytes=sum(file.stat().st_size for file in bundle.path.iterdir() if file.name in manifest.files),
     )
