@@ -31,7 +31,7 @@ class Settings(BaseSettings):
         "auto", description="Where the model runs; auto takes CUDA if there."
     )
     encoder_workers: int = Field(
-        0, ge=0, le=256, description="Batches that one tower runs at once on a CPU; 0: enough for all cores (one for tiny towers)."
+        0, ge=0, le=256, description="Batches of one tower at once on a CPU; 0: one per free core (tiny towers: one)."
     )
     encoder_threads: int = Field(
         0, ge=0, le=256, description="CPU threads of one encoder run; 0: a quarter of the cores, at least one."
