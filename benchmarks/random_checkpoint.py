@@ -1,6 +1,6 @@
 """Make a CLIP checkpoint of full size with seeded random weights: for parity tests and speed where none can be had.
 
-    python benchmarks/random_checkpoint.py vit-b-32 --out /tmp/vit-b-32 --seed 1
+    python benchmarks/random_checkpoint.py vit-b-32 --out build/vit-b-32 --seed 1
 
 As transformers initialises it, a CLIPModel gives nearly the same embedding for everything: the branches of each layer
 add a few per cent to a residual stream that position embeddings and the class token dominate. Parity with that proves

@@ -1,11 +1,13 @@
 """Rewrites the parts of docs/ that are made from the code, between their markers."""
 
+import json
 import re
 from pathlib import Path
 
 from clipsearch.settings import markdown_table
 
 DOCS = Path(__file__).parent
+ROOT = DOCS.parent
 
 
 def replace(file: Path, name: str, content: str) -> None:
@@ -19,5 +21,26 @@ def replace(file: Path, name: str, content: str) -> None:
     file.write_text(made, encoding="utf-8")
 
 
+def quality_table() -> str:
+    """The sample model's quality, as README shows it, from the committed result."""
+    result = json.loads((ROOT / "benchmarks/results/quality.json").read_text(encoding="utf-8"))
+    figures, settings = result["figures"], result["settings"]
+    exact = figures["full_captions"]["exact_picture"]
+    images = figures["image_to_image_precision@10"]
+    rows = [
+        (
+            "full caption → its very picture, recall@1 / @5 / @10",
+            " / ".join(f"{value:.3f}" for value in exact.values()),
+        ),
+        ("“colour kind” → pictures that fit, precision@10", f"{figures['colour_and_kind']['precision@10']:.3f}"),
+        ("partial caption → pictures that fit, precision@10", f"{figures['partial_captions']['precision@10']:.3f}"),
+        ("picture → pictures of the same kind, precision@10", f"{images['kind']:.3f}"),
+        ("picture → pictures of the same colour, precision@10", f"{images['colour']:.3f}"),
+    ]
+    lines = [f"| sample model, {settings['gallery']} pictures of combinations never trained on | |", "| --- | --- |"]
+    return "\n".join([*lines, *(f"| {name} | {value} |" for name, value in rows)]) + "\n"
+
+
 if __name__ == "__main__":
     replace(DOCS / "settings.md", "settings", markdown_table())
+    replace(ROOT / "README.md", "figures", quality_table())

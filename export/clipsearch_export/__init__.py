@@ -1,1 +1,1 @@
-"""Checkpoint to ONNX bundle: the only package that imports torch, transformers and optimum."""
+"""Checkpoint to ONNX bundle: the only package that imports torch and transformers."""

@@ -107,6 +107,7 @@ class App:
         await self._server.stop(self.settings.grace_s)
         for lane in self.lanes.all:
             await lane.stop()
+            logger.info("the %s lane did %d items in %d batches", lane.name, lane.counts.items, lane.counts.batches)
         self._decoders.shutdown()
         if self.collection is not None:
             self.collection.close()

@@ -1,0 +1,37 @@
+"""Documentation as a tested artefact: what is made from code or results is what they say."""
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from clipsearch.cli.shell import VERBS
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(name="generate")
+def _generate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs/generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_readme_shows_the_committed_quality(generate: ModuleType) -> None:
+    assert generate.quality_table() in (ROOT / "README.md").read_text(encoding="utf-8"), "run `make docs`"
+
+
+def test_readme_names_only_verbs_that_exist() -> None:
+    named = set(re.findall(r"^clipsearch (\w+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
+    assert named == set(VERBS) - {"demo"}
+
+
+def test_links_in_the_documentation_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}"
