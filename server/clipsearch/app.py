@@ -89,13 +89,17 @@ class App:
         return RpcServer(options, embedding, SearchServicer(search))
 
     async def start(self) -> None:
-        """Open the port NOT_SERVING, warm the models up, and report SERVING.
+        """``listen``, then ``warm_up``."""
+        await self.listen()
+        await self.warm_up()
 
-        Where the warm-up fails, the server stays up NOT_SERVING, so that an operator finds the reason in its log and
-        its health rather than a process that restarts for ever; the exception is raised all the same.
-        """
+    async def listen(self) -> None:
+        """Open the port, NOT_SERVING; raises ConfigError where it cannot be had."""
         self.port = await self._server.start()
         logger.info("listening on %s, port %d", self.settings.listen, self.port)
+
+    async def warm_up(self) -> None:
+        """Run the models once, open the lanes and report SERVING; where that raises, NOT_SERVING stands."""
         await asyncio.to_thread(self.encoders.warm_up)
         for lane in self.lanes.all:
             lane.start()
@@ -126,9 +130,11 @@ class App:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, on_signal, number)
+        await self.listen()
         try:
-            await self.start()
+            await self.warm_up()
         except Exception:
+            # An operator finds the reason in log and health, rather than a process that restarts for ever.
             logger.exception("the warm-up failed: staying up, NOT_SERVING")
         await stopping.wait()
         await self.stop()

@@ -378,7 +378,6 @@ def test_the_command_fails_with_a_sentence(shop: Path, tmp_path: Path) -> None:
         assert failed.returncode == 1 and message in failed.stderr and "Traceback" not in failed.stderr
 
 
-@pytest.mark.skipif(not (BUNDLE / "manifest.json").exists(), reason="the sample model's bundle is not there")
 def test_a_real_bundle_finds_its_own_pictures(shop: Path, tmp_path: Path) -> None:
     rows: list[dict[str, object]] = [
         {"image": path.relative_to(shop).as_posix(), "title": f"a {path.parent.name} of kind {path.stem}"}

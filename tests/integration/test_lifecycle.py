@@ -168,3 +168,11 @@ async def test_a_taken_port_is_refused_rather_than_shared(server: Running) -> No
     with pytest.raises(Exception, match="cannot listen"):
         await app.start()
     await asyncio.gather(*(lane.stop() for lane in app.lanes.all))
+
+
+def test_serve_on_a_taken_port_ends_with_a_sentence(server: Running) -> None:
+    command = [sys.executable, "-m", "clipsearch", "serve", "--bundle", str(SAMPLE_BUNDLE), "--listen", server.address]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "cannot listen" in done.stderr
+    assert "Traceback" not in done.stderr
