@@ -26,7 +26,8 @@ from clipsearch.v1 import embedding_pb2
 
 logger = logging.getLogger(__name__)
 
-SMALL_TOWERS_BYTES = 32 * 2**20
+MOST_LONE_THREADS = 8
+"""A short text has no work for more; every operator would only wait for more threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,26 +146,32 @@ def encoder_threads(settings: Settings) -> int:
     """CPU threads of one encoder run: a quarter of the cores, so that several batches run side by side.
 
     Threads inside a run meet at a barrier after every operator, batches side by side never do, so many narrow runs do
-    more than one wide run; a few threads each keep a single request's latency bearable on many cores.
+    more than one wide run.
     """
     return settings.encoder_threads or max(1, settings.cores // 4)
+
+
+def lone_threads(settings: Settings) -> int:
+    """CPU threads of a run that has its tower to itself: all cores, for the sake of one caller's latency."""
+    return settings.lone_threads or min(settings.cores, MOST_LONE_THREADS)
 
 
 def encoder_workers(settings: Settings, encoders: Encoders) -> int:
     """Workers of each encoder lane: enough for all cores on a CPU, one on a GPU, which runs one batch at a time.
 
-    One as well for towers so small that handing a batch over costs as much as computing it: there, fewer and larger
-    batches serve more.
+    One as well for small towers: there, fewer and larger batches serve more.
     """
     if settings.encoder_workers:
         return settings.encoder_workers
-    if encoders.device == "cuda" or encoders.weight_bytes < SMALL_TOWERS_BYTES:
+    if encoders.device == "cuda" or encoders.small:
         return 1
     return max(1, settings.cores // encoder_threads(settings))
 
 
 def _load_encoders(settings: Settings) -> Encoders:
-    options = RuntimeOptions(device=settings.device, threads=encoder_threads(settings))
+    options = RuntimeOptions(
+        device=settings.device, threads=encoder_threads(settings), lone_threads=lone_threads(settings)
+    )
     limits = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
     return load_encoders(settings.bundle, options, limits)
 

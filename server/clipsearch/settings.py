@@ -36,6 +36,13 @@ class Settings(BaseSettings):
     encoder_threads: int = Field(
         0, ge=0, le=256, description="CPU threads of one encoder run; 0: a quarter of the cores, at least one."
     )
+    lone_threads: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="CPU threads of a run that is alone in its tower; 0: one per core, at most 8. Where this is more "
+        "than encoder_threads, weights are in memory twice.",
+    )
     search_threads: int = Field(
         0, ge=0, le=256, description="CPU threads of one index search; 0: a quarter of the cores."
     )

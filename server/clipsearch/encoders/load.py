@@ -1,6 +1,6 @@
 """The way in: a bundle directory to everything that turns texts and pictures into vectors."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +9,8 @@ from clipsearch.encoders.preprocess import ImageLimits, PillowPreprocessor
 from clipsearch.encoders.runtime import RuntimeOptions, resolve_device
 from clipsearch.encoders.tokenizer import BpeTokenizer
 from clipsearch.encoders.towers import OnnxImageEncoder, OnnxTextEncoder
+
+SMALL_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +24,8 @@ class Encoders:
     image: OnnxImageEncoder
     device: Literal["cpu", "cuda"]
     """Where the towers run, ``auto`` resolved."""
-    weight_bytes: int
-    """Size of the bundle, which is nearly all weights."""
+    small: bool
+    """Whether a run costs little more than handing it to a thread: bundles under 32 MiB."""
 
     def warm_up(self) -> None:
         """Run both towers on representative shapes; raises ComputeFailed where an answer is unusable."""
@@ -43,6 +45,9 @@ def load_encoders(
     bundle = load_bundle(directory)
     manifest = bundle.manifest
     options = options or RuntimeOptions()
+    small = sum(file.stat().st_size for file in bundle.path.iterdir() if file.name in manifest.files) < SMALL_BYTES
+    if small:
+        options = replace(options, lone_threads=options.threads)
     return Encoders(
         manifest=manifest,
         tokenizer=BpeTokenizer.of(bundle),
@@ -50,5 +55,5 @@ def load_encoders(
         text=OnnxTextEncoder(bundle, options),
         image=OnnxImageEncoder(bundle, options),
         device=resolve_device(options.device, manifest.precision),
-        weight_bytes=sum(file.stat().st_size for file in bundle.path.iterdir() if file.name in manifest.files),
+        small=small,
     )

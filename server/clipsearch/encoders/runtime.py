@@ -3,6 +3,7 @@
 import importlib
 import logging
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -28,15 +29,19 @@ class RuntimeOptions:
     """How sessions run.
 
     ``threads`` is the number of threads one run computes with, the caller's own included; 0 is one per physical core.
-    On a CPU, one thread and as many concurrent callers as cores give half as much again as one caller with all threads,
-    and a single short text is no slower. ``spinning`` lets idle threads burn their core while they wait for the next
-    operator, which takes it from everything else in the process: for a session alone on its machine only. Figures in
-    docs/decisions/0003.
+    On a CPU, one thread and as many concurrent callers as cores give half as much again as one caller with all threads
+    (figures in docs/decisions/0003), but a run that has the machine to itself then leaves cores idle: ``lone_threads``,
+    where larger, is what such a run gets. It takes a second session, so the weights are in memory twice.
     """
 
     device: Device = "auto"
     threads: int = 0
-    spinning: bool = False
+    lone_threads: int = 0
+
+    @property
+    def narrow_and_wide(self) -> bool:
+        """Whether runs side by side and runs alone are to have different numbers of threads."""
+        return 0 < self.threads < self.lone_threads
 
 
 def onnxruntime() -> ModuleType:
@@ -70,8 +75,8 @@ def resolve_device(device: Device, precision: Precision) -> Literal["cpu", "cuda
 class Graph:
     """One loaded ONNX graph of one input and one output."""
 
-    def __init__(self, path: Path, device: Literal["cpu", "cuda"], options: RuntimeOptions) -> None:
-        """Load a graph on the device given, and nowhere else.
+    def __init__(self, path: Path, device: Literal["cpu", "cuda"], threads: int) -> None:
+        """Load a graph on the device given, and nowhere else; ``threads`` as in RuntimeOptions.
 
         Raises UnusableBundle where the graph cannot be loaded and DeviceUnavailable where CUDA cannot.
         """
@@ -82,7 +87,7 @@ class Graph:
             wanted, settings = _CUDA, {"cudnn_conv_algo_search": "HEURISTIC"}
             ort.preload_dlls()  # finds CUDA and cuDNN where pip put them, and goes on where it can't
         try:
-            session = ort.InferenceSession(str(path), _session_options(ort, options), providers=[(wanted, settings)])
+            session = ort.InferenceSession(str(path), _session_options(ort, threads), providers=[(wanted, settings)])
         except Exception as exc:  # ONNX Runtime's own exceptions share no base but Exception
             if device == "cuda" and "CUDA" in str(exc):
                 raise DeviceUnavailable(f"CUDA cannot be used: {_first_line(exc)}.") from exc
@@ -95,7 +100,7 @@ class Graph:
         self._session = session
         self._input = session.get_inputs()[0].name
         self._outputs = [session.get_outputs()[0].name]
-        logger.info("loaded %s on %s with %d threads", path.name, device, options.threads)
+        logger.info("loaded %s on %s with %d threads", path.name, device, threads)
 
     def run(self, values: NDArray[Any]) -> Vectors:
         """Run one batch; raises ComputeFailed, with ONNX Runtime's error as its cause."""
@@ -106,15 +111,44 @@ class Graph:
         return vectors
 
 
-def _session_options(ort: ModuleType, options: RuntimeOptions) -> Any:
+class PooledGraph:
+    """One graph, narrow for runs side by side and wide for a run that is alone; safe from several threads."""
+
+    def __init__(self, path: Path, device: Literal["cpu", "cuda"], options: RuntimeOptions) -> None:
+        """Load the graph once, or twice where the options ask for it on a CPU; raises as Graph does."""
+        self._narrow = Graph(path, device, options.threads)
+        wide = options.narrow_and_wide and device == "cpu"
+        self._wide = Graph(path, device, options.lone_threads) if wide else self._narrow
+        self._running = 0
+        self._count = threading.Lock()
+
+    @property
+    def sessions(self) -> list[Graph]:
+        """What there is to warm up."""
+        return [self._narrow] if self._wide is self._narrow else [self._narrow, self._wide]
+
+    def run(self, values: NDArray[Any]) -> Vectors:
+        """Run one batch on whatever suits the moment; raises ComputeFailed."""
+        with self._count:
+            graph = self._narrow if self._running else self._wide
+            self._running += 1
+        try:
+            return graph.run(values)
+        finally:
+            with self._count:
+                self._running -= 1
+
+
+def _session_options(ort: ModuleType, threads: int) -> Any:
     session_options = ort.SessionOptions()
     session_options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     session_options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    session_options.intra_op_num_threads = options.threads
+    session_options.intra_op_num_threads = threads
     session_options.inter_op_num_threads = 1
     # A memory plan is kept for every input shape seen, and text batches come in thousands of shapes.
     session_options.enable_mem_pattern = False
-    session_options.add_session_config_entry("session.intra_op.allow_spinning", "1" if options.spinning else "0")
+    # Spinning threads burn their core between operators, and take it from everything else in the process.
+    session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session_options.log_severity_level = 3
     return session_options
 

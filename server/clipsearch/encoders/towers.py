@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from clipsearch.encoders.manifest import Bundle
-from clipsearch.encoders.runtime import Graph, RuntimeOptions, resolve_device
+from clipsearch.encoders.runtime import PooledGraph, RuntimeOptions, resolve_device
 from clipsearch.errors import ComputeFailed
 from clipsearch.ports import Pixels, TokenIds, Vectors
 
@@ -23,7 +23,7 @@ class OnnxTextEncoder:
         self.dimension = manifest.dimension
         self.context_length = manifest.context_length
         self._bos_id, self._eos_id, self._pad_id = manifest.bos_id, manifest.eos_id, manifest.pad_id
-        self._graph = Graph(bundle.text_graph, resolve_device(options.device, manifest.precision), options)
+        self._graph = PooledGraph(bundle.text_graph, resolve_device(options.device, manifest.precision), options)
 
     def encode(self, batch: Sequence[TokenIds]) -> Vectors:
         """Embed int64 id sequences of any lengths: float32 [n, dimension], rows of unit length.
@@ -47,9 +47,10 @@ class OnnxTextEncoder:
         """
         for size in batch_sizes:
             for length in (2, min(12, self.context_length), self.context_length):
-                ids = np.full(length, self._bos_id, dtype=np.int64)
-                ids[-1] = self._eos_id
-                _check(self.encode([ids] * size), size, self.dimension, "text")
+                ids = np.full((size, length), self._bos_id, dtype=np.int64)
+                ids[:, -1] = self._eos_id
+                for session in self._graph.sessions:
+                    _check(session.run(ids), size, self.dimension, "text")
 
 
 class OnnxImageEncoder:
@@ -60,7 +61,7 @@ class OnnxImageEncoder:
         manifest = bundle.manifest
         self.dimension = manifest.dimension
         self.image_size = manifest.image_size
-        self._graph = Graph(bundle.image_graph, resolve_device(options.device, manifest.precision), options)
+        self._graph = PooledGraph(bundle.image_graph, resolve_device(options.device, manifest.precision), options)
 
     def encode(self, batch: Sequence[Pixels]) -> Vectors:
         """Embed uint8 [size, size, 3] pixels: float32 [n, dimension], rows of unit length."""
@@ -70,9 +71,10 @@ class OnnxImageEncoder:
 
     def warm_up(self, batch_sizes: Sequence[int] = (1, 4)) -> None:
         """Run grey pictures at each batch size; raises ComputeFailed as the text tower's does."""
-        grey = np.full((self.image_size, self.image_size, 3), 127, dtype=np.uint8)
         for size in batch_sizes:
-            _check(self.encode([grey] * size), size, self.dimension, "image")
+            grey = np.full((size, self.image_size, self.image_size, 3), 127, dtype=np.uint8)
+            for session in self._graph.sessions:
+                _check(session.run(grey), size, self.dimension, "image")
 
 
 def _check(vectors: Vectors, size: int, dimension: int, tower: str) -> None:
