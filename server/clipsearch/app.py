@@ -20,7 +20,8 @@ from clipsearch.rpc.search import SearchServicer
 from clipsearch.rpc.server import RpcOptions, RpcServer
 from clipsearch.services.embed import EmbedService, ImageLane, TextLane, encode_batch
 from clipsearch.services.limits import RequestLimits
-from clipsearch.services.search import SearchLane, SearchService, search_batch
+from clipsearch.services.search import SearchLane, SearchService
+from clipsearch.services.searcher import Searcher
 from clipsearch.settings import Settings
 from clipsearch.v1 import embedding_pb2
 
@@ -203,14 +204,13 @@ def _lanes(settings: Settings, encoders: Encoders, collection: Collection | None
     image_policy = policy(settings.image_batch_items, settings.image_batch_items)
     search_policy = policy(settings.search_batch_items, settings.search_batch_items)
     capacity, workers = settings.lane_capacity, encoder_workers(settings, encoders)
-    run_text = functools.partial(encode_batch, encoders.text)
-    run_image = functools.partial(encode_batch, encoders.image)
+    searcher = None if collection is None else Searcher(collection.index)
+    run_text = functools.partial(encode_batch, encoders.text.encode, searcher)
+    run_image = functools.partial(encode_batch, encoders.image.encode, searcher)
     return Lanes(
         text=Lane("text", run_text, text_policy, capacity=capacity, workers=workers),
         image=Lane("image", run_image, image_policy, capacity=capacity, workers=workers),
-        search=None
-        if collection is None
-        else Lane("search", functools.partial(search_batch, collection.index), search_policy, capacity=capacity),
+        search=None if searcher is None else Lane("search", searcher.lookup, search_policy, capacity=capacity),
     )
 
 

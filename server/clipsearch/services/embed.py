@@ -1,42 +1,59 @@
-"""Embedding texts and pictures through the encoder lanes."""
+"""Embedding texts and pictures through the encoder lanes, and searching with what was embedded, on the same worker."""
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.batching.lane import Lane
+from clipsearch.batching.lane import Answer, Lane
 from clipsearch.errors import ClipsearchError, ComputeFailed
 from clipsearch.ports import (
-    ImageEncoder,
     ImagePreprocessor,
     Pixels,
-    TextEncoder,
     TokenIds,
     Tokenizer,
     Vectors,
 )
 from clipsearch.services.call import Call, Stages
 from clipsearch.services.limits import RequestLimits
+from clipsearch.services.searcher import Neighbours, Probe, Searcher, Vector
 
-Vector = NDArray[np.float32]
-"""float32 [dimension], unit length."""
+Input = TypeVar("Input", bound=NDArray[np.generic])
 
-TextLane = Lane[TokenIds, Vector]
-ImageLane = Lane[Pixels, Vector]
+
+@dataclass(frozen=True, slots=True)
+class Encode(Generic[Input]):
+    """An item of an encoder lane: what to encode, and what to look for around its vector, if anything."""
+
+    values: Input
+    probe: Probe | None
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What an encoder lane returns: the unit vector, and what was found around it where that was asked."""
+
+    vector: Vector
+    near: Neighbours | None = None
+
+
+TextLane = Lane[Encode[TokenIds], Encoded]
+ImageLane = Lane[Encode[Pixels], Encoded]
 
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """One input's unit vector, whether its text was cut, and where the time went."""
+    """One input's unit vector, whether its text was cut, where the time went, and what a probe found."""
 
     vector: Vector
     truncated: bool = False
     stages: Stages = field(default_factory=Stages)
+    near: Neighbours | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +93,25 @@ class EmbedService:
         self._decoders = decoders
         self._limits = limits
 
-    async def text(self, text: str, call: Call) -> Embedded:
-        """Embed one text. Raises EmptyText, TextTooLarge, QueueFull, DeadlineExpired."""
+    async def text(self, text: str, call: Call, probe: Probe | None = None) -> Embedded:
+        """Embed one text, and search with it if given a probe. Raises EmptyText, TextTooLarge, QueueFull,
+        DeadlineExpired.
+        """
         self._limits.check_text(text)
         self._text_lane.admission.enter(call.priority)
         try:
-            return await self._text(text, call)
+            return await self._text(text, call, probe)
         finally:
             self._text_lane.admission.leave()
 
-    async def image(self, data: bytes, call: Call) -> Embedded:
-        """Embed one encoded picture. Raises the preprocessor's errors, QueueFull, DeadlineExpired."""
+    async def image(self, data: bytes, call: Call, probe: Probe | None = None) -> Embedded:
+        """Embed one encoded picture, and search with it if given a probe.
+
+        Raises the preprocessor's errors, QueueFull, DeadlineExpired.
+        """
         self._image_lane.admission.enter(call.priority)
         try:
-            return await self._image(data, call)
+            return await self._image(data, call, probe)
         finally:
             self._image_lane.admission.leave()
 
@@ -132,21 +154,21 @@ class EmbedService:
 
     async def _admitted(self, item: EmbedInput, call: Call) -> Embedded:
         if isinstance(item, ImageInput):
-            return await self._image(item.data, call)
+            return await self._image(item.data, call, None)
         self._limits.check_text(item.text)
-        return await self._text(item.text, call)
+        return await self._text(item.text, call, None)
 
-    async def _text(self, text: str, call: Call) -> Embedded:
+    async def _text(self, text: str, call: Call, probe: Probe | None) -> Embedded:
         # Tokenising a query takes tens of microseconds, less than a hop to another thread and back.
         started = time.monotonic()
         tokens = self._tokenizer(text)
         preprocess_s = time.monotonic() - started
         answer = await self._text_lane.submit(
-            tokens.ids, length=len(tokens.ids), priority=call.priority, deadline=call.deadline
+            Encode(tokens.ids, probe), length=len(tokens.ids), priority=call.priority, deadline=call.deadline
         )
-        return Embedded(answer.output, tokens.truncated, Stages(preprocess_s, answer.queued_s, answer.ran_s))
+        return _embedded(answer, tokens.truncated, preprocess_s)
 
-    async def _image(self, data: bytes, call: Call) -> Embedded:
+    async def _image(self, data: bytes, call: Call, probe: Probe | None) -> Embedded:
         submitted = time.monotonic()
         try:
             pixels, started, finished = await asyncio.get_running_loop().run_in_executor(
@@ -155,9 +177,10 @@ class EmbedService:
         except ClipsearchError as error:
             error.field = error.field or "image"
             raise
-        answer = await self._image_lane.submit(pixels, priority=call.priority, deadline=call.deadline)
-        queue_s = started - submitted + answer.queued_s
-        return Embedded(answer.output, False, Stages(finished - started, queue_s, answer.ran_s))
+        answer = await self._image_lane.submit(Encode(pixels, probe), priority=call.priority, deadline=call.deadline)
+        embedded = _embedded(answer, False, finished - started)
+        embedded.stages.queue_s += started - submitted
+        return embedded
 
     def _decode(self, data: bytes) -> tuple[Pixels, float, float]:
         """Runs on a decoder thread; the times tell waiting for it from working."""
@@ -166,16 +189,29 @@ class EmbedService:
         return pixels, started, time.monotonic()
 
 
+def _embedded(answer: Answer[Encoded], truncated: bool, preprocess_s: float) -> Embedded:
+    near = answer.output.near
+    searched_s = 0.0 if near is None else near.searched_s
+    stages = Stages(preprocess_s, answer.queued_s, answer.ran_s - searched_s, searched_s)
+    return Embedded(answer.output.vector, truncated, stages, near)
+
+
 def encode_batch(
-    encoder: TextEncoder | ImageEncoder, batch: Sequence[NDArray[np.generic]]
-) -> list[Vector | ClipsearchError]:
-    """Run one batch through a tower, as a lane's run function; rows that are not finite fail alone."""
-    vectors: Vectors = encoder.encode(batch)  # type: ignore[arg-type]  # the lane's own item type
+    encode: Callable[[Sequence[Input]], Vectors], searcher: Searcher | None, batch: Sequence[Encode[Input]]
+) -> list[Encoded | ClipsearchError]:
+    """Run one batch through a tower and search for those that ask for it, as a lane's run function.
+
+    Rows that are not finite fail alone. ``searcher`` is None where there is no index, and then no item asks.
+    """
+    vectors = encode([item.values for item in batch])
     # A sum is finite only if every term is (unit vectors cannot overflow), and is one pass without a temporary.
     finite = np.isfinite(vectors.sum(axis=1))
-    if finite.all():
-        return list(vectors)
+    probes = {i: item.probe for i, item in enumerate(batch) if item.probe is not None and finite[i]}
+    near: dict[int, Neighbours] = {}
+    if searcher is not None and probes:
+        queries = vectors if len(probes) == len(batch) else vectors[list(probes)]
+        near = dict(zip(probes, searcher.search(queries, list(probes.values())), strict=True))
     return [
-        vector if ok else ComputeFailed("the encoder returned a vector that is not finite")
-        for vector, ok in zip(vectors, finite, strict=True)
+        Encoded(vector, near.get(i)) if finite[i] else ComputeFailed("the encoder returned a vector that is not finite")
+        for i, vector in enumerate(vectors)
     ]

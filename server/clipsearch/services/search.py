@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clipsearch.batching.lane import Lane
 from clipsearch.errors import (
@@ -17,10 +16,11 @@ from clipsearch.errors import (
     NprobeOutOfRange,
     WrongDimension,
 )
-from clipsearch.ports import Rows, VectorIndex, Vectors
+from clipsearch.ports import Rows, Vectors
 from clipsearch.services.call import Call, Stages
-from clipsearch.services.embed import EmbedService, ImageInput, TextInput, Vector
+from clipsearch.services.embed import Embedded, EmbedService, ImageInput, TextInput
 from clipsearch.services.limits import RequestLimits
+from clipsearch.services.searcher import Lookup, Neighbours, Probe, Vector
 
 # A vector shorter than this has no direction worth the name; unit vectors are what callers send.
 MIN_NORM = 1e-6
@@ -66,26 +66,7 @@ class Found:
     stages: Stages
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """What the search lane is given: a unit vector, or the row whose vector to use."""
-
-    target: Vector | int
-    top_k: int
-    nprobe: int | None
-    with_vectors: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbours:
-    """What the search lane returns: rows int64 [n], exact cosines [n], and vectors [n, dimension] where asked for."""
-
-    rows: Rows
-    scores: NDArray[np.float32]
-    vectors: Vectors | None
-
-
-SearchLane = Lane[Probe, Neighbours]
+SearchLane = Lane[Lookup, Neighbours]
 
 
 class Items(Protocol):
@@ -127,16 +108,15 @@ class SearchService:
     async def search(self, query: SearchQuery, call: Call) -> Found:
         """Answer one search; raises the embedding's errors and those named in ``_check`` and ``_target``."""
         self._check(query)
-        self._lane.admission.enter(call.priority)
-        try:
-            target, truncated, stages = await self._target(query.query, call)
-            probe = Probe(target, query.top_k, query.nprobe, query.with_vectors)
-            answer = await self._lane.submit(probe, priority=call.priority, deadline=call.deadline)
-        finally:
-            self._lane.admission.leave()
-        stages.queue_s += answer.queued_s
-        stages.search_s = answer.ran_s
-        near = answer.output
+        probe = Probe(query.top_k, query.nprobe, query.with_vectors)
+        match query.query:
+            case TextInput() | ImageInput():
+                embedded = await self._embedded(query.query, probe, call)
+                near, truncated, stages = embedded.near, embedded.truncated, embedded.stages
+            case VectorInput() | ItemInput():
+                near, stages = await self._looked_up(query.query, probe, call)
+                truncated = False
+        assert near is not None, "a probe always finds something, if only an empty list"
         metadata = await asyncio.to_thread(self._items.metadata, near.rows) if query.with_metadata else None
         return Found(self._items.ids(near.rows), near.scores.tolist(), metadata, near.vectors, truncated, stages)
 
@@ -169,25 +149,35 @@ class SearchService:
                 metadata={"nprobe": str(nprobe), "max_nprobe": str(self._max_nprobe)},
             )
 
-    async def _target(self, query: QueryInput, call: Call) -> tuple[Vector | int, bool, Stages]:
-        match query:
-            case VectorInput(vector):
-                return unit_vector(vector, self._dimension), False, Stages()
-            case ItemInput(item_id):
-                row = await asyncio.to_thread(self._items.row_of, item_id)
-                if row is None:
-                    raise ItemNotFound("no item has this id", field="query.item_id", metadata={"item_id": item_id})
-                return row, False, Stages()
+    async def _embedded(self, query: TextInput | ImageInput, probe: Probe, call: Call) -> Embedded:
+        """Embed the query and search with it, both on the encoder's lane."""
         try:
             if isinstance(query, TextInput):
-                embedded = await self._embed.text(query.text, call)
-            else:
-                embedded = await self._embed.image(query.data, call)
+                return await self._embed.text(query.text, call, probe)
+            return await self._embed.image(query.data, call, probe)
         except ClipsearchError as error:
             if error.field is not None:
                 error.at("query")
             raise
-        return embedded.vector, embedded.truncated, embedded.stages
+
+    async def _looked_up(self, query: VectorInput | ItemInput, probe: Probe, call: Call) -> tuple[Neighbours, Stages]:
+        """Search with a vector that is there already."""
+        self._lane.admission.enter(call.priority)
+        try:
+            target = await self._target(query)
+            answer = await self._lane.submit(Lookup(target, probe), priority=call.priority, deadline=call.deadline)
+        finally:
+            self._lane.admission.leave()
+        return answer.output, Stages(queue_s=answer.queued_s, search_s=answer.ran_s)
+
+    async def _target(self, query: VectorInput | ItemInput) -> Vector | int:
+        """The unit vector or row to search around; raises WrongDimension, BadVector or ItemNotFound."""
+        if isinstance(query, VectorInput):
+            return unit_vector(query.vector, self._dimension)
+        row = await asyncio.to_thread(self._items.row_of, query.item_id)
+        if row is None:
+            raise ItemNotFound("no item has this id", field="query.item_id", metadata={"item_id": query.item_id})
+        return row
 
 
 def unit_vector(vector: Vector, dimension: int) -> Vector:
@@ -206,34 +196,3 @@ def unit_vector(vector: Vector, dimension: int) -> Vector:
     if norm < MIN_NORM:
         raise BadVector("the vector has no length, so no direction", field="query.vector")
     return (wide / norm).astype(np.float32)
-
-
-def search_batch(index: VectorIndex, batch: Sequence[Probe]) -> list[Neighbours]:
-    """Run one batch of probes, as the search lane's run function.
-
-    Probes that ask for the same nprobe share one call to the index, at the largest top_k among them.
-    """
-    queries = np.empty((len(batch), index.dimension), np.float32)
-    by_row = [i for i, probe in enumerate(batch) if isinstance(probe.target, int)]
-    if by_row:
-        queries[by_row] = index.vectors(np.array([batch[i].target for i in by_row], np.int64))
-    groups: dict[int | None, list[int]] = {}
-    for i, probe in enumerate(batch):
-        if not isinstance(probe.target, int):
-            queries[i] = probe.target
-        groups.setdefault(probe.nprobe, []).append(i)
-    found: list[Neighbours | None] = [None] * len(batch)
-    for nprobe, members in groups.items():
-        top_k = min(index.size, max(batch[i].top_k for i in members))
-        scores, rows = index.search(queries[members], top_k, nprobe)
-        for i, some_scores, some_rows in zip(members, scores, rows, strict=True):
-            found[i] = _trim(index, batch[i], some_scores, some_rows)
-    return [neighbours for neighbours in found if neighbours is not None]
-
-
-def _trim(index: VectorIndex, probe: Probe, scores: NDArray[np.float32], rows: Rows) -> Neighbours:
-    """Cut to the probe's own top_k and drop the places that found nothing (row -1, always last)."""
-    rows = rows[: probe.top_k]
-    if len(rows) and rows[-1] < 0:
-        rows = rows[rows >= 0]
-    return Neighbours(rows, scores[: len(rows)], index.vectors(rows) if probe.with_vectors else None)
