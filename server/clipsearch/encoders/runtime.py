@@ -114,13 +114,18 @@ class Graph:
 class PooledGraph:
     """One graph, narrow for runs side by side and wide for a run that is alone; safe from several threads."""
 
-    def __init__(self, path: Path, device: Literal["cpu", "cuda"], options: RuntimeOptions) -> None:
-        """Load the graph once, or twice where the options ask for it on a CPU; raises as Graph does."""
-        self._narrow = Graph(path, device, options.threads)
-        wide = options.narrow_and_wide and device == "cpu"
-        self._wide = Graph(path, device, options.lone_threads) if wide else self._narrow
+    def __init__(self, narrow: Graph, wide: Graph) -> None:
+        """Take the same graph in two sessions, or one session twice."""
+        self._narrow, self._wide = narrow, wide
         self._running = 0
         self._count = threading.Lock()
+
+    @classmethod
+    def load(cls, path: Path, device: Literal["cpu", "cuda"], options: RuntimeOptions) -> "PooledGraph":
+        """Load the graph once, or twice where the options ask for it on a CPU; raises as Graph does."""
+        narrow = Graph(path, device, options.threads)
+        wide = options.narrow_and_wide and device == "cpu"
+        return cls(narrow, Graph(path, device, options.lone_threads) if wide else narrow)
 
     @property
     def sessions(self) -> list[Graph]:

@@ -23,7 +23,7 @@ class OnnxTextEncoder:
         self.dimension = manifest.dimension
         self.context_length = manifest.context_length
         self._bos_id, self._eos_id, self._pad_id = manifest.bos_id, manifest.eos_id, manifest.pad_id
-        self._graph = PooledGraph(bundle.text_graph, resolve_device(options.device, manifest.precision), options)
+        self._graph = PooledGraph.load(bundle.text_graph, resolve_device(options.device, manifest.precision), options)
 
     def encode(self, batch: Sequence[TokenIds]) -> Vectors:
         """Embed int64 id sequences of any lengths: float32 [n, dimension], rows of unit length.
@@ -61,7 +61,7 @@ class OnnxImageEncoder:
         manifest = bundle.manifest
         self.dimension = manifest.dimension
         self.image_size = manifest.image_size
-        self._graph = PooledGraph(bundle.image_graph, resolve_device(options.device, manifest.precision), options)
+        self._graph = PooledGraph.load(bundle.image_graph, resolve_device(options.device, manifest.precision), options)
 
     def encode(self, batch: Sequence[Pixels]) -> Vectors:
         """Embed uint8 [size, size, 3] pixels: float32 [n, dimension], rows of unit length."""

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from clipsearch.encoders.manifest import Bundle, Manifest
 from clipsearch.encoders.preprocess import PillowPreprocessor
-from clipsearch.encoders.runtime import RuntimeOptions, onnxruntime, resolve_device
+from clipsearch.encoders.runtime import PooledGraph, RuntimeOptions, onnxruntime, resolve_device
 from clipsearch.encoders.towers import OnnxImageEncoder, OnnxTextEncoder
 from clipsearch.errors import ComputeFailed, DeviceUnavailable, UnusableBundle
 from tests.unit.encoders.helpers import manifest_for, preprocess_rule
@@ -229,3 +230,55 @@ def test_a_rule_that_gives_another_size_is_refused() -> None:
     assert preprocess(encode(photo(32, 32), "PNG")).shape == (32, 32, 3)
     with pytest.raises(UnsupportedImage, match="40 x 32"):
         preprocess(encode(photo(40, 32), "PNG"))
+
+
+class HeldSession:
+    """Stands in for a session: every run waits for permission, and the order of the runs is kept."""
+
+    def __init__(self, name: str, began: list[str]) -> None:
+        self.name, self.began = name, began
+        self.started, self.permits = threading.Semaphore(0), threading.Semaphore(0)
+
+    def run(self, values: Any) -> Any:
+        self.began.append(self.name)
+        self.started.release()
+        assert self.permits.acquire(timeout=10)
+        if values is None:
+            raise ComputeFailed("no")
+        return values
+
+
+def test_a_run_that_is_alone_is_wide_and_those_beside_it_are_narrow() -> None:
+    began: list[str] = []
+    narrow, wide = HeldSession("narrow", began), HeldSession("wide", began)
+    pooled = PooledGraph(narrow, wide)  # type: ignore[arg-type]
+    first = threading.Thread(target=pooled.run, args=(np.zeros(1),))
+    first.start()
+    assert wide.started.acquire(timeout=10)
+    second = threading.Thread(target=pooled.run, args=(np.zeros(1),))
+    second.start()
+    assert narrow.started.acquire(timeout=10)
+    wide.permits.release()
+    first.join(10)
+    third = threading.Thread(target=pooled.run, args=(np.zeros(1),))
+    third.start()
+    assert narrow.started.acquire(timeout=10), "the second still runs"
+    narrow.permits.release(2)
+    second.join(10)
+    third.join(10)
+    wide.permits.release(2)
+    with pytest.raises(ComputeFailed):
+        pooled.run(None)  # type: ignore[arg-type]
+    pooled.run(np.zeros(1))
+    assert began == ["wide", "narrow", "narrow", "wide", "wide"], "a failed run counts as ended"
+
+
+def test_two_sessions_answer_alike_and_both_are_warmed_up(build: Build, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "clipsearch.encoders.runtime"):
+        tower = OnnxTextEncoder(build(), RuntimeOptions(device="cpu", threads=1, lone_threads=2))
+    assert [record.getMessage().rpartition(" with ")[2] for record in caplog.records] == ["1 threads", "2 threads"]
+    tower.warm_up()
+    ids = np.array([[1, 5, 2]], dtype=np.int64)
+    one, two = (session.run(ids) for session in tower._graph.sessions)
+    assert np.array_equal(one, two)
+    assert np.array_equal(tower.encode(list(ids)), one)
