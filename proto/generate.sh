@@ -7,17 +7,21 @@ python=${PYTHON:-.venv/bin/python}
 bin=$(dirname "$python")
 # The .proto files of google.rpc travel inside the googleapis-common-protos package.
 include=$("$python" -c 'import pathlib, google.rpc.status_pb2 as s; print(pathlib.Path(s.__file__).parents[2])')
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+# It has operations.proto under another name than the one its own Python module is registered by.
+mkdir -p "$work/include/google/longrunning"
+cp "$include/google/longrunning/operations_proto.proto" "$work/include/google/longrunning/operations.proto"
 
 if [ "${1:-}" = --lint ]; then
-    image=$(mktemp)
-    trap 'rm -f "$image"' EXIT
-    "$python" -m grpc_tools.protoc -Iproto "-I$include" --include_source_info --include_imports \
-        --descriptor_set_out="$image" proto/clipsearch/v1/*.proto
-    exec "$bin/buf" lint "$image#format=binpb" --path clipsearch --config proto/buf.yaml
+    "$python" -m grpc_tools.protoc -Iproto "-I$work/include" "-I$include" --include_source_info --include_imports \
+        --descriptor_set_out="$work/image" proto/clipsearch/v1/*.proto
+    "$bin/buf" lint "$work/image#format=binpb" --path clipsearch --config proto/buf.yaml
+    exit
 fi
 
 out=${1:-server}
-PATH="$bin:$PATH" "$python" -m grpc_tools.protoc -Iproto "-I$include" \
+PATH="$bin:$PATH" "$python" -m grpc_tools.protoc -Iproto "-I$work/include" "-I$include" \
     --python_out="$out" --grpc_python_out="$out" --mypy_out="$out" --mypy_grpc_out="$out" \
     proto/clipsearch/v1/*.proto
 # A proto file without services yields an empty stub module.

@@ -100,6 +100,12 @@ class SearchRequest(_message.Message):
     VIEW_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    MIN_SEQUENCE_NUMBER_FIELD_NUMBER: _builtins.int
+    EXCLUDE_IDS_FIELD_NUMBER: _builtins.int
+    MIN_SCORE_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
     top_k: _builtins.int
     """How many hits to return, from 1 to the server's max_top_k; 10 if unset."""
     nprobe: _builtins.int
@@ -112,9 +118,25 @@ class SearchRequest(_message.Message):
     """Encoding of the hits' vectors where the view has them."""
     priority: _common_pb2.Priority.ValueType
     """Which queue to join; interactive if unspecified."""
+    collection: _builtins.str
+    """The collection to search; `default` if empty."""
+    filter: _builtins.str
+    """Only items whose metadata match, such as `category = "dress" AND price < 50`; see docs/filters.md."""
+    min_sequence_number: _builtins.int
+    """Wait for nothing, but refuse with FAILED_PRECONDITION unless the collection has reached this sequence number."""
+    min_score: _builtins.float
+    """Only hits with at least this score."""
     @_builtins.property
     def query(self) -> Global___Query:
-        """What to look for."""
+        """What to look for; this or `terms`."""
+
+    @_builtins.property
+    def exclude_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids that must not be among the hits."""
+
+    @_builtins.property
+    def terms(self) -> _containers.RepeatedCompositeFieldContainer[Global___WeightedQuery]:
+        """Instead of `query`: several queries, whose weighted unit vectors are added up."""
 
     def __init__(
         self,
@@ -125,21 +147,61 @@ class SearchRequest(_message.Message):
         view: Global___View.ValueType = ...,
         format: _common_pb2.EmbeddingFormat.ValueType = ...,
         priority: _common_pb2.Priority.ValueType = ...,
+        collection: _builtins.str = ...,
+        filter: _builtins.str = ...,
+        min_sequence_number: _builtins.int = ...,
+        exclude_ids: _abc.Iterable[_builtins.str] | None = ...,
+        min_score: _builtins.float | None = ...,
+        terms: _abc.Iterable[Global___WeightedQuery] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_nprobe", b"_nprobe", "_top_k", b"_top_k", "nprobe", b"nprobe", "query", b"query", "top_k", b"top_k"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_score", b"_min_score", "_nprobe", b"_nprobe", "_top_k", b"_top_k", "min_score", b"min_score", "nprobe", b"nprobe", "query", b"query", "top_k", b"top_k"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_nprobe", b"_nprobe", "_top_k", b"_top_k", "format", b"format", "nprobe", b"nprobe", "priority", b"priority", "query", b"query", "top_k", b"top_k", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_score", b"_min_score", "_nprobe", b"_nprobe", "_top_k", b"_top_k", "collection", b"collection", "exclude_ids", b"exclude_ids", "filter", b"filter", "format", b"format", "min_score", b"min_score", "min_sequence_number", b"min_sequence_number", "nprobe", b"nprobe", "priority", b"priority", "query", b"query", "terms", b"terms", "top_k", b"top_k", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__min_score: _TypeAlias = _typing.Literal["min_score"]  # noqa: Y015
+    _WhichOneofArgType__min_score: _TypeAlias = _typing.Literal["_min_score", b"_min_score"]  # noqa: Y015
     _WhichOneofReturnType__nprobe: _TypeAlias = _typing.Literal["nprobe"]  # noqa: Y015
     _WhichOneofArgType__nprobe: _TypeAlias = _typing.Literal["_nprobe", b"_nprobe"]  # noqa: Y015
     _WhichOneofReturnType__top_k: _TypeAlias = _typing.Literal["top_k"]  # noqa: Y015
     _WhichOneofArgType__top_k: _TypeAlias = _typing.Literal["_top_k", b"_top_k"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_score) -> _WhichOneofReturnType__min_score | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__nprobe) -> _WhichOneofReturnType__nprobe | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__top_k) -> _WhichOneofReturnType__top_k | None: ...
 
 Global___SearchRequest: _TypeAlias = SearchRequest  # noqa: Y015
+
+@_typing.final
+class WeightedQuery(_message.Message):
+    """One term of a composed query."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    weight: _builtins.float
+    """How much it counts; negative to look away from it; 1 if unset. Not 0."""
+    @_builtins.property
+    def query(self) -> Global___Query:
+        """What to look for, or away from."""
+
+    def __init__(
+        self,
+        *,
+        query: Global___Query | None = ...,
+        weight: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "query", b"query", "weight", b"weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "query", b"query", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
+    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
+
+Global___WeightedQuery: _TypeAlias = WeightedQuery  # noqa: Y015
 
 @_typing.final
 class SearchResponse(_message.Message):
@@ -150,8 +212,11 @@ class SearchResponse(_message.Message):
     HITS_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    SEQUENCE_NUMBER_FIELD_NUMBER: _builtins.int
     truncated: _builtins.bool
     """Whether the query text was longer than the model's context and was cut."""
+    sequence_number: _builtins.int
+    """The sequence number of the state that was searched."""
     @_builtins.property
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hit]:
         """The nearest items, best first; fewer than top_k where the index holds fewer."""
@@ -166,10 +231,11 @@ class SearchResponse(_message.Message):
         hits: _abc.Iterable[Global___Hit] | None = ...,
         truncated: _builtins.bool = ...,
         timings: _common_pb2.Timings | None = ...,
+        sequence_number: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hits", b"hits", "timings", b"timings", "truncated", b"truncated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hits", b"hits", "sequence_number", b"sequence_number", "timings", b"timings", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
