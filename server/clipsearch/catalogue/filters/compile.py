@@ -221,11 +221,11 @@ def _is_number(value: Scalar) -> bool:
 def _parameter(value: Scalar) -> _Sql:
     """A number or text to compare with what SQLite has read from JSON.
 
-    What SQLite holds as a float it is given as text too: its conversion is not Python's to the last bit, but it is the
-    same on both sides then.
+    What SQLite reads as a float it is given as JSON too: its reading is not in every version Python's to the last bit,
+    nor its own CAST's, but so it is the same on both sides.
     """
     if isinstance(value, str):
         return _sql("@", value)
     if isinstance(value, int) and -(2**63) <= value < 2**63:
         return _sql("@", value)
-    return _sql("CAST(@ AS REAL)", write_scalar(value))
+    return _sql("json_extract(@, '$')", write_scalar(value))
