@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
 from hypothesis import example, given, settings
@@ -16,14 +17,14 @@ Predicate = Callable[[Metadata], bool]
 
 NAMES = ("a", "b", "größe", "odd name", "and", "a.b", "'", "$", "0", "a[0]", "; DROP TABLE items --")
 MISSING = object()
-DATABASE = sqlite3.connect(":memory:")
 
 
 def answer(text: str, metadata: Metadata) -> int | None:
     """SQLite's answer for one row: 1, 0, or NULL where the three-valued trap snapped."""
     compiled = compile_filter(text)
     select = f"SELECT {compiled.sql} FROM (SELECT ? AS metadata)"
-    result: int | None = DATABASE.execute(select, (*compiled.parameters, metadata_json(metadata))).fetchone()[0]
+    with closing(sqlite3.connect(":memory:")) as database:
+        result: int | None = database.execute(select, (*compiled.parameters, metadata_json(metadata))).fetchone()[0]
     return result
 
 

@@ -218,9 +218,11 @@ def test_searches_and_writes_at_once(catalogue: Catalogue) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         searching = [pool.submit(search, modulus) for modulus in (1, 2, 3, 200)]
-        for _ in range(40):
-            committed = catalogue.grow(13)
-        stop.set()
+        try:
+            for _ in range(40):
+                committed = catalogue.grow(13)
+        finally:
+            stop.set()
         assert all(found.result(PATIENCE_S) > 0 for found in searching)
     assert sets.nbytes <= 4000
 

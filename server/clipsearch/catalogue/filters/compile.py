@@ -61,7 +61,7 @@ class CompiledFilter:
 
     ``sql`` has one ``?`` for each of ``parameters`` and is 0 or 1 for every row. ``fields`` are the paths it looks at,
     as a filter writes them. ``text`` is the canonical form: filters that differ only in spelling, order or repetition
-    have the same one, so it identifies the filter in caches.
+    have the same one, so it identifies the filter in caches. Short spellings grow: it may itself be over a limit.
     """
 
     sql: str

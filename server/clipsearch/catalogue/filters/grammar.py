@@ -167,8 +167,8 @@ class _CheckedTokens:
     def process(self, stream: Iterator[Token]) -> Iterator[Token]:
         for token in stream:
             position = _position(token)
-            if token.type == "NAME" and (capitals := token.upper()) in {"AND", "OR", "NOT", "IN"}:
-                raise malformed(f"{capitals} is written in capitals; a field of that name needs quotes", position)
+            if token.type == "NAME" and token.lower() in {"and", "or", "not", "in"}:
+                raise malformed(f"{token.upper()} is written in capitals; a field of that name needs quotes", position)
             if token.type == "NUMBER" and not _JSON_NUMBER.fullmatch(token):
                 raise malformed(f"{_shown(token)} is not a number; texts, and names like it, need quotes", position)
             if token.type == "UNFINISHED":

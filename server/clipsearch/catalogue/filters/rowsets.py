@@ -46,7 +46,8 @@ class _RowSet:
         """The rows below ``end``, which is at most ``self.end``; read-only."""
         if self.stored.dtype == np.uint8:
             bits = np.unpackbits(cast("NDArray[np.uint8]", self.stored), count=end)
-            rows = np.flatnonzero(bits).astype(np.int64, copy=False)
+            # Viewed as booleans, for which numpy finds the nonzero ones in a fraction of the time.
+            rows = np.flatnonzero(bits.view(np.bool_)).astype(np.int64, copy=False)
         else:
             stored = cast("NDArray[np.int64]", self.stored)
             rows = stored[: np.searchsorted(stored, end)]
