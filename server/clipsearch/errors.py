@@ -147,6 +147,18 @@ class BatchTooLarge(InvalidInput):
     reason = "BATCH_TOO_LARGE"
 
 
+class MalformedFilter(InvalidInput):
+    """A metadata filter that does not follow the grammar; ``position`` in the metadata counts code points from 0."""
+
+    reason = "FILTER_MALFORMED"
+
+
+class FilterTooComplex(InvalidInput):
+    """A metadata filter that is well formed but longer, deeper or with more conditions than the server takes."""
+
+    reason = "FILTER_TOO_COMPLEX"
+
+
 class ItemNotFound(ClipsearchError):
     """No item of that id is in the index."""
 
