@@ -69,7 +69,7 @@ def built(n: int, d: int, directory: Path) -> tuple[LoadedIndex, Any]:
     """Build and open a tuned IVF-PQ index of clustered vectors."""
     data = clustered(n, d, 1000)
     blocks = (data.base[start : start + 16384].astype(np.float16) for start in range(0, n, 16384))
-    source = IndexSource(n, d, blocks, map(str, range(n)), seq=1, text_queries=data.text_queries)
+    source = IndexSource(np.arange(n), d, blocks, map(str, range(n)), seq=1, text_queries=data.text_queries)
     wall, cpu = time.perf_counter(), time.process_time()
     manifest = build_index(directory, source, IndexOptions(kind=Kind.IVFPQ))
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu

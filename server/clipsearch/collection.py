@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 from clipsearch.catalogue.reader import CatalogueReader
+from clipsearch.index.rows import position_of
 from clipsearch.index.storage import Device, LoadedIndex, open_index
 from clipsearch.ports import Rows, VectorIndex
 
@@ -11,7 +12,10 @@ logger = logging.getLogger(__name__)
 
 
 class Collection:
-    """The catalogue side of a search, ``services.search.Items``; thread-safe but for the index itself."""
+    """The catalogue side of a search, ``services.search.Items``; thread-safe but for the index itself.
+
+    What a search calls rows are positions in the index; the catalogue's own row numbers stay in here.
+    """
 
     def __init__(self, loaded: LoadedIndex, catalogue: CatalogueReader) -> None:
         self._loaded = loaded
@@ -35,19 +39,18 @@ class Collection:
         return self._loaded.manifest.model_hash
 
     def row_of(self, item_id: str) -> int | None:
-        """The row of an indexed item, None if there is none. Reads the disk."""
+        """The position of an item in the index, None if it is not there or is newer. Reads the disk."""
         row = self._catalogue.row_of(item_id)
-        # Items that came after the index was derived have rows that it does not know.
-        return row if row is not None and row < self._loaded.index.size else None
+        return None if row is None else position_of(self._loaded.rows, row)
 
     def ids(self, rows: Rows) -> list[str]:
-        """The ids of rows, from memory-mapped files."""
+        """The ids at positions, from memory-mapped files."""
         ids = self._loaded.ids
-        return [ids[row] for row in rows.tolist()]
+        return [ids[position] for position in rows.tolist()]
 
     def metadata(self, rows: Rows) -> list[dict[str, object]]:
-        """The metadata of rows. Reads the disk."""
-        return self._catalogue.metadata(rows.tolist())
+        """The metadata at positions, as it was when the index was derived. Reads the disk."""
+        return self._catalogue.metadata(self._loaded.rows[rows].tolist())
 
     def close(self) -> None:
         """Close the catalogue; no call may follow."""

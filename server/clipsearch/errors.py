@@ -117,6 +117,30 @@ class BadVector(InvalidInput):
     reason = "VECTOR_NOT_USABLE"
 
 
+class BadItemId(InvalidInput):
+    """An item id that is empty, too long, no valid Unicode, or holds control characters."""
+
+    reason = "ID_NOT_USABLE"
+
+
+class DuplicateId(InvalidInput):
+    """The same item id a second time in one mutation; the first one counts."""
+
+    reason = "ID_DUPLICATE"
+
+
+class BadMetadata(InvalidInput):
+    """Metadata that is no JSON object, or too large."""
+
+    reason = "METADATA_NOT_USABLE"
+
+
+class RequestIdReused(InvalidInput):
+    """A request id that was used before, with other content; a retry repeats its request exactly."""
+
+    reason = "REQUEST_ID_REUSED"
+
+
 class TopKOutOfRange(InvalidInput):
     """``top_k`` below one or over the server's cap."""
 
@@ -229,6 +253,25 @@ class UnusableIndex(ClipsearchError):
 
     code = Code.FAILED_PRECONDITION
     reason = "INDEX_UNUSABLE"
+
+
+class StorageFull(ClipsearchError):
+    """There was no room to write; nothing of the mutation is stored. Somebody has to make room first."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "STORAGE_FULL"
+
+
+class StorageFailed(ClipsearchError):
+    """The disk failed. A mutation that meets this may turn out to be stored; its request id makes a retry safe."""
+
+    reason = "STORAGE_FAILED"
+
+
+class EmbeddingDamaged(ClipsearchError):
+    """The stored embedding does not match its checksum; writing the item again cures it."""
+
+    reason = "EMBEDDING_DAMAGED"
 
 
 class DeviceUnavailable(ClipsearchError):

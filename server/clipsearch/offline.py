@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from clipsearch.catalogue.reader import CatalogueReader
 from clipsearch.catalogue.writer import CatalogueWriter
 from clipsearch.encoders.load import Encoders, load_encoders
 from clipsearch.encoders.runtime import RuntimeOptions
@@ -77,9 +78,13 @@ def build_with(encoders: Encoders | None, request: Request, options: IndexOption
                 threads = request.threads or available_cores()
                 embedder = Embedder(encoders.preprocessor, encoders.image, threads=threads)
                 build.pictures(request.source, request.metadata, embedder)
-            queries = _queries(request, encoders, writer, options, report)
-            manifest, rebuilt = derive_index(request.out, writer, queries=queries, options=options, report=report)
-            return Outcome(tally, manifest, rebuilt, writer.count - tally.accepted)
+            # While the writer holds the lock, so that nobody changes what is being indexed.
+            with CatalogueReader(request.out) as reader:
+                queries = _queries(request, encoders, reader, options, report)
+                manifest, rebuilt = derive_index(
+                    request.out, reader, queries=queries, options=options, report=report, rejects=rejects
+                )
+                return Outcome(tally, manifest, rebuilt, reader.counts().live - tally.accepted)
 
 
 @contextmanager
@@ -108,7 +113,7 @@ def _sources(
 
 
 def _queries(
-    request: Request, encoders: Encoders | None, writer: CatalogueWriter, options: IndexOptions, report: Report
+    request: Request, encoders: Encoders | None, reader: CatalogueReader, options: IndexOptions, report: Report
 ) -> TextQueries | None:
     """Text queries: those given, or else texts of the items' own metadata where a bundle can embed them."""
     embed = None if encoders is None else TextEmbedder(encoders.tokenizer, encoders.text)
@@ -116,9 +121,9 @@ def _queries(
     if path is not None:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        load = functools.partial(read_queries, path, writer.dimension, embed, report)
+        load = functools.partial(read_queries, path, reader.dimension, embed, report)
         return TextQueries(f"{path.name} (SHA-256 {digest[:12]})", load)
-    if embed is None or writer.count == 0:
+    if embed is None:
         return None
-    texts = sample_texts(request.out, writer.count, options.seed)
+    texts = sample_texts(reader, options.seed)
     return TextQueries("metadata", functools.partial(embed, texts, report)) if texts else None

@@ -22,7 +22,7 @@ Vectors = NDArray[np.float32]
 """float32 [n, dimension]; rows have unit length unless said otherwise."""
 
 Rows = NDArray[np.int64]
-"""int64 row numbers inside an index; -1 where there is none."""
+"""int64 row numbers of a catalogue, or positions inside an index; -1 where there is none."""
 
 
 class Priority(Enum):

@@ -32,7 +32,7 @@ def collection(request: pytest.FixtureRequest, data: Clustered, tmp_path_factory
     path = tmp_path_factory.mktemp("gpu")
     n, d = data.base.shape
     blocks = (data.base[start : start + 4096].astype(np.float16) for start in range(0, n, 4096))
-    source = IndexSource(n, d, blocks, map(str, range(n)), seq=1, text_queries=data.text_queries)
+    source = IndexSource(np.arange(n), d, blocks, map(str, range(n)), seq=1, text_queries=data.text_queries)
     build_index(path, source, IndexOptions(kind=request.param))
     return path
 

@@ -9,7 +9,16 @@ from click.testing import CliRunner
 
 from clipsearch.settings import Settings
 from clipsearch_demo.catalogue.write import write_catalogue
+from tests.integration.build_support import draw
 from tests.integration.support import ITEMS, SAMPLE_BUNDLE, Running
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """Twelve good pictures in two directories."""
+    for i in range(12):
+        draw(tmp_path / "shop" / ("shoes" if i % 2 else "bags") / f"{i:02}.png", i)
+    return tmp_path / "shop"
 
 
 @pytest.fixture(scope="session")

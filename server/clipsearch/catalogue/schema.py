@@ -1,8 +1,11 @@
 """The catalogue's tables, and opening the file that holds them.
 
-``items`` is append-only by row: rows are dense from 0, and a row number is what the index knows an item by.
-``meta`` holds the dimension, the model's weight hash (absent where ready vectors were given) and the sequence number,
-which every committed write raises by one.
+``items`` is append-only: a row's content never changes after its commit, but for ``deleted_seq``, which is set once
+when the row is replaced or deleted. An id has at most one live row (``deleted_seq`` null) and any number of dead ones.
+The index ``deaths`` holds row numbers alone, a few bytes each, and answers which rows live without reading embeddings.
+``meta`` holds the dimension, the model's weight hash (absent where ready vectors were given), the sequence number,
+which every mutation that changes something raises by one, and the next row number: rows are never used again, so the
+highest one that is there does not tell. ``requests`` remembers what was answered to mutations with a request id.
 """
 
 import os
@@ -13,10 +16,16 @@ from pathlib import Path
 from clipsearch.errors import UnusableIndex
 
 FILE = "catalogue.sqlite"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+
+LIVE = "items INDEXED BY live WHERE deleted_seq IS NULL"
+"""Where to look an item up by its id. Left to itself SQLite may take ``deaths``, and walk over all that lives."""
 
 MAX_ID_BYTES = 256
 """Longest item id in UTF-8."""
+
+_CHECKPOINT_PAGES = 8192
+"""Pages of the log after which it is folded into the file: 32 MiB, so that bulk writing folds pages once, not often."""
 
 _SCHEMA = f"""
 CREATE TABLE meta (
@@ -26,12 +35,26 @@ CREATE TABLE meta (
 
 CREATE TABLE items (
     row INTEGER PRIMARY KEY CHECK (row >= 0),
-    id TEXT NOT NULL UNIQUE CHECK (length(CAST(id AS BLOB)) BETWEEN 1 AND {MAX_ID_BYTES}),
+    id TEXT NOT NULL CHECK (length(CAST(id AS BLOB)) BETWEEN 1 AND {MAX_ID_BYTES}),
     metadata TEXT NOT NULL CHECK (json_type(metadata) = 'object'),
     uri TEXT,
     content_hash BLOB,
     embedding BLOB NOT NULL,
-    checksum INTEGER NOT NULL
+    checksum INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    deleted_seq INTEGER CHECK (deleted_seq > seq)
+) STRICT;
+
+CREATE UNIQUE INDEX live ON items (id) WHERE deleted_seq IS NULL;
+CREATE INDEX deaths ON items (deleted_seq);
+
+CREATE TABLE requests (
+    number INTEGER PRIMARY KEY,
+    request_id TEXT NOT NULL UNIQUE,
+    fingerprint BLOB NOT NULL,
+    seq INTEGER NOT NULL,
+    outcome TEXT NOT NULL,
+    at INTEGER NOT NULL
 ) STRICT;
 """
 
@@ -44,7 +67,8 @@ def catalogue_file(collection: Path) -> Path:
 def connect_writer(path: Path) -> sqlite3.Connection:
     """Open the file to write, in autocommit mode, with its tables made; raises UnusableIndex where it is foreign.
 
-    WAL and synchronous=FULL: a committed write survives power loss, and readers never wait for the writer.
+    WAL and synchronous=FULL: a committed write survives power loss, and readers never wait for the writer. May be used
+    from any thread but one at a time.
     """
     return _checked(path, lambda: _prepare(path))
 
@@ -61,25 +85,40 @@ def connect_reader(path: Path) -> sqlite3.Connection:
 
 
 def _prepare(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0:
-        # DDL is transactional in SQLite, the version included: a crash leaves an empty file, not half a schema.
-        connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {FORMAT_VERSION}; COMMIT;")
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0:
+            # DDL is transactional in SQLite, the version included: a crash leaves an empty file, not half a schema.
+            connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {FORMAT_VERSION}; COMMIT;")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
 def _checked(path: Path, opened: Callable[[], sqlite3.Connection]) -> sqlite3.Connection:
     try:
         connection = opened()
+    except sqlite3.Error as error:
+        raise _unreadable(path, error) from error
+    try:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-    except sqlite3.DatabaseError as error:
-        raise UnusableIndex(f"{path} is not a catalogue that can be read ({error})") from error
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except sqlite3.Error as error:
+        connection.close()
+        raise _unreadable(path, error) from error
     if version != FORMAT_VERSION:
         connection.close()
         raise UnusableIndex(
-            f"{path} has format version {version}, and this release reads version {FORMAT_VERSION} only"
+            f"{path} has format version {version}, and this release reads version {FORMAT_VERSION} only; "
+            "move it away and make it anew with `clipsearch index build`"
         )
     connection.execute("PRAGMA busy_timeout = 5000")
     return connection
+
+
+def _unreadable(path: Path, error: sqlite3.Error) -> UnusableIndex:
+    return UnusableIndex(f"{path} is not a catalogue that can be read ({error}); restore a backup or build it anew")

@@ -1,28 +1,45 @@
-"""Writing the catalogue: one writer per collection, one transaction per chunk, every commit durable."""
+"""Writing the catalogue: one writer per collection, one transaction per group of mutations, every commit durable."""
 
-import fcntl
+import json
+import logging
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Self
 
-import numpy as np
-from numpy.typing import NDArray
+from clipsearch.catalogue.changes import Changes, NextNumbers
+from clipsearch.catalogue.failures import storage_errors
+from clipsearch.catalogue.items import CheckedItem, Known, check_id, check_items, checksum
+from clipsearch.catalogue.lock import take_lock
+from clipsearch.catalogue.mutations import Applied, Delete, Mutation, fingerprint, outcomes_from_json, outcomes_to_json
+from clipsearch.catalogue.schema import LIVE, catalogue_file, connect_writer
+from clipsearch.errors import (
+    BadItemId,
+    ClipsearchError,
+    InvalidInput,
+    RequestIdReused,
+    UnusableIndex,
+)
 
-from clipsearch.catalogue.items import Item, Known, check_id, checksum
-from clipsearch.catalogue.schema import catalogue_file, connect_writer
-from clipsearch.errors import UnusableIndex, WrongDimension
+logger = logging.getLogger(__name__)
 
-LOCK = "writer.lock"
+REQUESTS_KEPT = 100_000
+"""Request ids remembered, the newest ones: at a thousand mutations a second, those of the last 100 seconds."""
 
-_READ_BLOCK = 4096
-_MANY = 500
+_OF_THESE = f"{LIVE} AND id IN (SELECT value FROM json_each(?))"
+
+_INSERT = """
+INSERT INTO items (row, id, metadata, uri, content_hash, embedding, checksum, seq) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
 
 
 class CatalogueWriter:
-    """The one writer of a collection; not thread-safe. Use as a context manager."""
+    """The one writer of a collection. Use as a context manager; from any thread, but one at a time."""
 
-    def __init__(self, collection: Path, dimension: int, model_hash: str | None) -> None:
+    def __init__(
+        self, collection: Path, dimension: int, model_hash: str | None, *, requests_kept: int = REQUESTS_KEPT
+    ) -> None:
         """Open or create the catalogue of a collection directory.
 
         Raises UnusableIndex where another process writes it, where it cannot be read, or where it holds embeddings of
@@ -31,15 +48,17 @@ class CatalogueWriter:
         collection.mkdir(parents=True, exist_ok=True)
         self.dimension = dimension
         self.model_hash = model_hash
-        self._lock = _take_lock(collection / LOCK)
+        self._requests_kept = requests_kept
+        self._path = catalogue_file(collection)
+        self._lock = take_lock(collection)
         try:
-            self._path = catalogue_file(collection)
             self._connection = connect_writer(self._path)
         except BaseException:
             self._lock.close()
             raise
         try:
-            self._adopt(dimension, model_hash)
+            with storage_errors(self._path):
+                self._adopt(dimension, model_hash)
         except BaseException:
             self.close()
             raise
@@ -48,7 +67,7 @@ class CatalogueWriter:
         """Note the model of a new catalogue, or compare it with that of an old one."""
         stored = dict(self._connection.execute("SELECT key, value FROM meta"))
         if not stored:
-            first: list[tuple[str, int | str]] = [("dimension", dimension), ("seq", 0)]
+            first: list[tuple[str, int | str]] = [("dimension", dimension), ("seq", 0), ("next_row", 0)]
             if model_hash is not None:
                 first.append(("model_hash", model_hash))
             with self._transaction():
@@ -67,127 +86,151 @@ class CatalogueWriter:
 
     @property
     def seq(self) -> int:
-        """The sequence number of the last committed write."""
-        return int(self._connection.execute("SELECT value FROM meta WHERE key = 'seq'").fetchone()[0])
-
-    @property
-    def count(self) -> int:
-        """The number of items; rows are dense, so the highest one tells without counting."""
-        return int(self._connection.execute("SELECT coalesce(max(row) + 1, 0) FROM items").fetchone()[0])
+        """The sequence number of the last committed mutation."""
+        with storage_errors(self._path):
+            return self._next_numbers().seq - 1
 
     def known(self, ids: Sequence[str]) -> dict[str, Known]:
-        """Return what is stored about those of ``ids`` that exist."""
+        """Return what is stored about those of ``ids`` that live; every id must be a usable one."""
+        with storage_errors(self._path):
+            return self._known(ids)
+
+    def apply(self, mutations: Sequence[Mutation]) -> list[Applied | ClipsearchError]:
+        """Commit a group of mutations in one transaction; when this returns they survive power loss.
+
+        Each is answered in its place, as if they had come one after the other: Applied, with an outcome for every item,
+        or an error where a request id is not usable (InvalidInput) or was used with other content (RequestIdReused). A
+        mutation that changes nothing takes no sequence number, and a group of such writes nothing.
+
+        Raises StorageFull where there is no room, and StorageFailed where the disk failed: no mutation of the group may
+        be acknowledged then. Nothing of it is seen by readers; only after a failed flush and a crash upon it can a
+        group turn out to be stored, and then it is so as a whole.
+        """
+        # Before the transaction, so that it is as short as it can be.
+        checked = [None if isinstance(some, Delete) else check_items(some.items, self.dimension) for some in mutations]
+        with storage_errors(self._path), self._transaction():
+            numbers = self._next_numbers()
+            first = numbers.seq
+            answers = [self._apply_one(some, items, numbers) for some, items in zip(mutations, checked, strict=True)]
+            if numbers.seq != first:
+                values = [(numbers.seq - 1, "seq"), (numbers.row, "next_row")]
+                self._connection.executemany("UPDATE meta SET value = ? WHERE key = ?", values)
+            if any(some.request_id is not None for some in mutations):
+                self._forget_old_requests()
+        return answers
+
+    def _apply_one(
+        self, mutation: Mutation, checked: list[CheckedItem | ClipsearchError] | None, numbers: NextNumbers
+    ) -> Applied | ClipsearchError:
+        if mutation.request_id is None:
+            return self._change(mutation, checked, numbers)
+        try:
+            check_id(mutation.request_id)
+        except BadItemId as error:
+            return InvalidInput(error.message.replace("item id", "request id"), field="request_id")
+        content = fingerprint(mutation)
+        earlier = self._earlier(mutation.request_id, content)
+        if earlier is not None:
+            return earlier
+        applied = self._change(mutation, checked, numbers)
+        self._connection.execute(
+            "INSERT INTO requests (request_id, fingerprint, seq, outcome, at) "
+            "VALUES (?, ?, ?, ?, CAST(strftime('%s', 'now') AS INTEGER))",
+            (mutation.request_id, content, applied.seq, outcomes_to_json(applied.outcomes)),
+        )
+        return applied
+
+    def _earlier(self, request_id: str, content: bytes) -> Applied | RequestIdReused | None:
+        found = self._connection.execute(
+            "SELECT fingerprint, seq, outcome FROM requests WHERE request_id = ?", (request_id,)
+        ).fetchone()
+        if found is None:
+            return None
+        if found[0] != content:
+            return RequestIdReused(
+                "this request id was used for another request",
+                field="request_id",
+                metadata={"request_id": request_id},
+            )
+        return Changes(self.dimension).applied(found[1], outcomes_from_json(found[2]), repeated=True)
+
+    def _change(
+        self, mutation: Mutation, checked: list[CheckedItem | ClipsearchError] | None, numbers: NextNumbers
+    ) -> Applied:
+        changes = Changes(self.dimension)
+        if isinstance(mutation, Delete):
+            outcomes = changes.delete(mutation.ids, self._live_rows)
+        else:
+            items = checked or []
+            known = self._known([item.id for item in items if isinstance(item, CheckedItem)])
+            outcomes = changes.upsert(items, known, numbers.row)
+        if changes.is_empty:
+            return changes.applied(numbers.seq - 1, outcomes)
+        seq = numbers.seq
+        # First the dead, because an id has one live row.
+        self._connection.executemany(
+            "UPDATE items SET deleted_seq = ? WHERE row = ?", [(seq, row) for row in changes.removed]
+        )
+        self._connection.executemany(
+            _INSERT,
+            [
+                (row, item.id, item.metadata, item.uri, content_hash, blob, checksum(blob), seq)
+                for row, item, content_hash, blob in changes.added
+            ],
+        )
+        numbers.seq += 1
+        numbers.row += len(changes.added)
+        return changes.applied(seq, outcomes)
+
+    def _known(self, ids: Sequence[str]) -> dict[str, Known]:
         found = {}
-        for start in range(0, len(ids), _MANY):
-            some = ids[start : start + _MANY]
-            marks = ",".join("?" * len(some))
-            select = f"SELECT id, row, metadata, content_hash, uri FROM items WHERE id IN ({marks})"
-            for item_id, row, metadata, content_hash, uri in self._connection.execute(select, some):
-                found[item_id] = Known(row, metadata, content_hash, uri)
+        for item_id, row, metadata, uri, content_hash, embedding, expected in self._connection.execute(
+            f"SELECT id, row, metadata, uri, content_hash, embedding, checksum FROM {_OF_THESE}", (json.dumps(ids),)
+        ):
+            intact = len(embedding) == 2 * self.dimension and checksum(embedding) == expected
+            found[item_id] = Known(row, metadata, uri, content_hash if intact else None, embedding if intact else None)
         return found
 
-    def put(self, items: Sequence[Item]) -> None:
-        """Insert or replace items, by id, in one transaction: when this returns they survive power loss.
+    def _live_rows(self, ids: Sequence[str]) -> dict[str, int]:
+        return dict(self._connection.execute(f"SELECT id, row FROM {_OF_THESE}", (json.dumps(ids),)))
 
-        New ids get the next rows; known ids keep theirs. Raises InvalidInput for a bad id and WrongDimension, in which
-        case nothing is written.
-        """
-        if not items:
-            return
-        known = self.known([item.id for item in items])
-        with self._transaction():
-            row = self.count
-            for item in items:
-                check_id(item.id)
-                if item.id in known:
-                    self._replace(item, known[item.id].row)
-                else:
-                    self._insert(item, row)
-                    known[item.id] = Known(row, item.metadata, item.content_hash, item.uri)
-                    row += 1
-            self._connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'seq'")
+    def _next_numbers(self) -> NextNumbers:
+        stored = dict(self._connection.execute("SELECT key, value FROM meta WHERE key IN ('seq', 'next_row')"))
+        return NextNumbers(seq=stored["seq"] + 1, row=stored["next_row"])
 
-    def _insert(self, item: Item, row: int) -> None:
-        blob = self._blob(item.embedding)
+    def _forget_old_requests(self) -> None:
         self._connection.execute(
-            "INSERT INTO items (row, id, metadata, uri, content_hash, embedding, checksum) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (row, item.id, item.metadata, item.uri, item.content_hash, blob, checksum(blob)),
+            "DELETE FROM requests WHERE number <= (SELECT max(number) FROM requests) - ?", (self._requests_kept,)
         )
 
-    def _replace(self, item: Item, row: int) -> None:
-        self._connection.execute(
-            "UPDATE items SET metadata = ?, uri = ?, content_hash = ? WHERE row = ?",
-            (item.metadata, item.uri, item.content_hash, row),
-        )
-        if item.embedding is not None:
-            blob = self._blob(item.embedding)
-            self._connection.execute(
-                "UPDATE items SET embedding = ?, checksum = ? WHERE row = ?", (blob, checksum(blob), row)
-            )
-
-    def _blob(self, embedding: NDArray[np.float16] | None) -> bytes:
-        if embedding is None:
-            raise ValueError("a new item needs an embedding")
-        if embedding.shape != (self.dimension,):
-            raise WrongDimension(f"the vector has {embedding.size} coordinates instead of {self.dimension}")
-        return np.ascontiguousarray(embedding, dtype="<f2").tobytes()
-
-    def embeddings(self) -> Iterator[NDArray[np.float16]]:
-        """Yield all embeddings by row as float16 [m, dimension]; raises UnusableIndex at one that is damaged."""
-        cursor = self._connection.execute("SELECT row, embedding, checksum FROM items ORDER BY row")
-        while rows := cursor.fetchmany(_READ_BLOCK):
-            for row, blob, expected in rows:
-                if len(blob) != 2 * self.dimension or checksum(blob) != expected:
-                    raise UnusableIndex(
-                        f"{self._path} is damaged: the embedding of row {row} does not match its checksum"
-                    )
-            joined = b"".join(blob for _, blob, _ in rows)
-            yield np.frombuffer(joined, dtype="<f2").reshape(len(rows), self.dimension)
-
-    def ids(self) -> Iterator[str]:
-        """Yield all ids by row."""
-        for (item_id,) in self._connection.execute("SELECT id FROM items ORDER BY row"):
-            yield item_id
-
-    def _transaction(self) -> "_Transaction":
-        return _Transaction(self._connection)
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            # After some failures SQLite has rolled back by itself.
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
 
     def close(self) -> None:
-        """Fold the log into the file, close it and let the next writer in."""
-        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        self._connection.close()
-        self._lock.close()
+        """Fold the log into the file where there is room, close it and let the next writer in."""
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            # Nothing is lost: whoever opens the file next reads the log too.
+            logger.warning("the log of %s could not be folded into it: %s", self._path, error)
+        finally:
+            self._connection.close()
+            self._lock.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class _Transaction:
-    """``BEGIN IMMEDIATE`` … ``COMMIT``, or ``ROLLBACK`` on an exception."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self._connection.execute("COMMIT" if kind is None else "ROLLBACK")
-
-
-def _take_lock(path: Path) -> BinaryIO:
-    """Lock a file until it is closed or the process ends, however it ends; raises UnusableIndex where it is taken."""
-    file = path.open("ab")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.close()
-        raise UnusableIndex(f"{path.parent} is being written by another process") from error
-    return file
 
 
 def _short(model_hash: object) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from clipsearch.index.ids import write_ids
 from clipsearch.index.ivfpq import IvfPqIndex
 from clipsearch.index.manifest import IndexManifest, IvfPq, Recall
+from clipsearch.index.rows import write_rows
 from clipsearch.index.rules import IvfPqShape, Kind, choose_kind, choose_shape
 from clipsearch.index.storage import IVFPQ, VECTORS, describe_files, publish, start_building
 from clipsearch.index.threads import available_cores, limit_blas, limit_openmp
@@ -42,14 +43,14 @@ class IndexOptions:
 
 @dataclass(frozen=True, slots=True)
 class IndexSource:
-    """What to index: ``n`` unit vectors of ``dimension`` coordinates, and where they come from.
+    """What to index: unit vectors of ``dimension`` coordinates, and where they come from.
 
-    ``blocks`` yields float16 [m, dimension] in row order, ``ids`` the ids in the same order. ``text_queries``, float32
-    [q, dimension] of unit length, are tuned for as well where given. ``seq``, ``model_hash`` and
-    ``text_origin`` go to the manifest.
+    ``rows`` are the catalogue's numbers of the vectors, int64 ascending; ``blocks`` yields float16 [m, dimension] in
+    their order, ``ids`` the ids. ``text_queries``, float32 [q, dimension] of unit length, are tuned for as well where
+    given. ``seq``, ``model_hash`` and ``text_origin`` go to the manifest.
     """
 
-    n: int
+    rows: Rows
     dimension: int
     blocks: Iterable[NDArray[np.float16]]
     ids: Iterable[str]
@@ -57,6 +58,11 @@ class IndexSource:
     model_hash: str | None = None
     text_queries: Vectors | None = None
     text_origin: str | None = None
+
+    @property
+    def n(self) -> int:
+        """How many vectors there are."""
+        return len(self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +131,7 @@ def _write(building: Path, source: IndexSource, report: Report) -> VectorFile:
             writer.append(block)
             done += len(block)
             report("writing", done, source.n)
+    write_rows(building, source.rows)
     if write_ids(building, source.ids) != source.n:
         raise ValueError(f"as many ids as vectors are needed: {source.n}")
     return open_vectors(building / VECTORS, source.n, source.dimension)

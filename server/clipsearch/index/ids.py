@@ -1,4 +1,4 @@
-"""Item ids by row, packed and memory-mapped: turning a hit into its id costs about a microsecond and no SQLite.
+"""Item ids by position, packed and memory-mapped: turning a hit into its id costs about a microsecond and no SQLite.
 
 Two files: ``ids.offsets`` int64 [N + 1] and ``ids.utf8``, the ids one after the other in UTF-8.
 """
@@ -16,7 +16,7 @@ BLOB = "ids.utf8"
 
 
 class PackedIds:
-    """Read-only sequence of ids by row number."""
+    """Read-only sequence of ids by position in the index."""
 
     def __init__(self, offsets: memoryview, blob: memoryview) -> None:
         """Take int64 offsets [N + 1] and the UTF-8 bytes; ``open_ids`` reads them from files."""
@@ -25,10 +25,10 @@ class PackedIds:
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
-    def __getitem__(self, row: int) -> str:
-        if not 0 <= row < len(self._offsets) - 1:
-            raise IndexError(f"row {row} is not in 0 … {len(self) - 1}")
-        return str(self._blob[self._offsets[row] : self._offsets[row + 1]], "utf-8")
+    def __getitem__(self, position: int) -> str:
+        if not 0 <= position < len(self._offsets) - 1:
+            raise IndexError(f"position {position} is not in 0 … {len(self) - 1}")
+        return str(self._blob[self._offsets[position] : self._offsets[position + 1]], "utf-8")
 
 
 def write_ids(directory: Path, ids: Iterable[str]) -> int:
@@ -46,7 +46,7 @@ def write_ids(directory: Path, ids: Iterable[str]) -> int:
 
 
 def open_ids(directory: Path, n: int) -> PackedIds:
-    """Memory-map the ids of ``n`` rows; raises UnusableIndex where the files do not agree with that."""
+    """Memory-map the ids of ``n`` positions; raises UnusableIndex where the files do not agree with that."""
     offsets = _map(directory / OFFSETS).cast("q") if (directory / OFFSETS).stat().st_size % 8 == 0 else memoryview(b"")
     blob = _map(directory / BLOB)
     if len(offsets) != n + 1 or offsets[0] != 0 or offsets[n] != len(blob):

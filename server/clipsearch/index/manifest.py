@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clipsearch.errors import UnusableIndex
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 MANIFEST = "manifest.json"
 
 
@@ -58,7 +58,7 @@ class IndexManifest(_Part):
     ``built_at`` is UTC, ISO 8601; ``build_s`` seconds.
     """
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[2] = FORMAT_VERSION
     seq: int = Field(ge=0)
     kind: Literal["flat", "ivfpq"]
     metric: Literal["cosine"] = "cosine"
@@ -77,7 +77,7 @@ class IndexManifest(_Part):
     files: dict[str, StoredFile]
 
     def bytes_per_item(self) -> dict[str, float]:
-        """Return bytes per item on disk: ``rerank`` (float16 vectors), ``index`` (codes and lists), ``ids``."""
+        """Return bytes per item on disk: ``rerank`` (float16 vectors), ``index`` (codes, lists), ``ids`` (and rows)."""
         sizes = {"rerank": 0, "index": 0, "ids": 0}
         for name, file in self.files.items():
             sizes[{"vectors.faiss": "rerank", "ivfpq.faiss": "index"}.get(name, "ids")] += file.bytes

@@ -1,8 +1,9 @@
 """An index as a directory: written under a temporary name, renamed into place, checked when opened.
 
-``COLLECTION/index-<seq>/`` holds ``manifest.json``, ``vectors.faiss`` (float16 re-rank vectors), ``ids.offsets`` and
-``ids.utf8``, and for IVF-PQ ``ivfpq.faiss``. All of it is derived from the catalogue, so whatever is torn, missing or
-foreign is refused with UnusableIndex and built again; nothing is repaired in place.
+``COLLECTION/index-<seq>/`` holds ``manifest.json``, ``vectors.faiss`` (float16 re-rank vectors), ``rows.npy`` (which
+rows of the catalogue they are), ``ids.offsets`` and ``ids.utf8``, and for IVF-PQ ``ivfpq.faiss``. All of it is derived
+from the catalogue, so whatever is torn, missing or foreign is refused with UnusableIndex and built again; nothing is
+repaired in place.
 """
 
 import hashlib
@@ -20,9 +21,10 @@ from clipsearch.index.flat import FlatIndex
 from clipsearch.index.ids import PackedIds, open_ids
 from clipsearch.index.ivfpq import IvfPqIndex
 from clipsearch.index.manifest import MANIFEST, IndexManifest, StoredFile, parse_manifest
+from clipsearch.index.rows import open_rows
 from clipsearch.index.threads import limit_blas, serving_threads
 from clipsearch.index.vectors import VectorFile, open_vectors
-from clipsearch.ports import VectorIndex
+from clipsearch.ports import Rows, VectorIndex
 
 VECTORS = "vectors.faiss"
 IVFPQ = "ivfpq.faiss"
@@ -34,10 +36,14 @@ _SNAPSHOT = re.compile(r"index-(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class LoadedIndex:
-    """An index ready to search, what it says about itself, and its rows' ids."""
+    """An index ready to search, what it says about itself, and the row and the id at each of its positions.
+
+    ``rows`` is int64 [n], ascending: a position is what ``index`` and ``ids`` know, a row what the catalogue knows.
+    """
 
     index: VectorIndex
     manifest: IndexManifest
+    rows: Rows
     ids: PackedIds
     path: Path
 
@@ -51,10 +57,16 @@ def newest_snapshot(collection: Path) -> Path:
     """Return the snapshot directory of the highest sequence number; raises UnusableIndex where there is none."""
     if not collection.is_dir():
         raise UnusableIndex(f"{collection} is not a directory, so there is no index to open")
-    found = [(int(match[1]), path) for path in collection.iterdir() if (match := _SNAPSHOT.fullmatch(path.name))]
+    found = find_snapshots(collection)
     if not found:
         raise UnusableIndex(f"{collection} holds no index; make one with `clipsearch index build`")
-    return max(found)[1]
+    return found[-1]
+
+
+def find_snapshots(collection: Path) -> list[Path]:
+    """Return the snapshot directories of a collection directory, the newest last."""
+    found = [(int(match[1]), path) for path in collection.iterdir() if (match := _SNAPSHOT.fullmatch(path.name))]
+    return [path for _, path in sorted(found)]
 
 
 def open_index(
@@ -71,11 +83,11 @@ def open_index(
     path = given if (given / MANIFEST).is_file() else newest_snapshot(given)
     manifest = read_manifest(path)
     check_files(path, manifest, hashes=verify)
-    ids = open_ids(path, manifest.size)
+    rows, ids = open_rows(path, manifest.size), open_ids(path, manifest.size)
     vectors = open_vectors(path / VECTORS, manifest.size, manifest.dimension)
     threads = threads or serving_threads()
     limit_blas(threads)
-    return LoadedIndex(_load(path, manifest, vectors, device, threads), manifest, ids, path)
+    return LoadedIndex(_load(path, manifest, vectors, device, threads), manifest, rows, ids, path)
 
 
 def _load(path: Path, manifest: IndexManifest, vectors: VectorFile, device: Device, threads: int) -> VectorIndex:

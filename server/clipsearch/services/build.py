@@ -6,31 +6,23 @@ same content is passed over. Items that are in the catalogue but no longer in th
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.catalogue.items import Item, Known, check_id
+from clipsearch.catalogue.items import Item, check_id
+from clipsearch.catalogue.mutations import Change, Upsert
 from clipsearch.catalogue.writer import CatalogueWriter
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import ClipsearchError, InvalidInput
 from clipsearch.ports import Vectors
 from clipsearch.services.build_metadata import PictureMetadata
 from clipsearch.services.build_pictures import Embedder, Picture, Preparation, Prepared, chunks, find_pictures
 from clipsearch.services.build_report import RejectLog, Report, Tally
 from clipsearch.services.build_vectors import VectorRow, VectorSource, unit_rows
-
-
-@dataclass(frozen=True, slots=True)
-class _Chunk:
-    """Pictures being prepared, and what was stored about them when that began."""
-
-    futures: list[Future[Prepared]]
-    known: dict[str, Known]
 
 
 class Build:
@@ -54,16 +46,13 @@ class Build:
         names = find_pictures(root)
         rows = None if metadata is None else PictureMetadata(metadata, root, self._rejects)
         self._begin(len(names))
-        waiting: _Chunk | None = None
+        waiting: list[Future[Prepared]] = []
         with Preparation(embedder) as preparation:
             for chunk in chunks(self._named(root, names, rows)):
-                known = self._writer.known([picture.id for picture in chunk])
-                started = _Chunk(preparation.start(chunk, known), known)
-                if waiting is not None:
-                    self._embed(waiting, embedder)
-                waiting = started
-            if waiting is not None:
+                started = preparation.start(chunk, self._writer.known([picture.id for picture in chunk]))
                 self._embed(waiting, embedder)
+                waiting = started
+            self._embed(waiting, embedder)
         if rows is not None:
             self._tally.unmatched_metadata += rows.report_unclaimed()
 
@@ -87,15 +76,15 @@ class Build:
             else:
                 self._advance(1)
 
-    def _embed(self, chunk: _Chunk, embedder: Embedder) -> None:
-        items: list[Item] = []
+    def _embed(self, chunk: Sequence[Future[Prepared]], embedder: Embedder) -> None:
+        items: list[tuple[str, Item]] = []
         fresh: list[Prepared] = []
-        for prepared in [future.result() for future in chunk.futures]:
+        for prepared in [future.result() for future in chunk]:
             picture = prepared.picture
             if prepared.problem is not None:
                 self._rejects.add(picture.relative, *prepared.problem)
             elif prepared.pixels is None:
-                items.append(_item(prepared, None))
+                items.append((picture.relative, _item(prepared, None)))
             else:
                 fresh.append(prepared)
                 continue
@@ -105,20 +94,19 @@ class Build:
             vectors = embedder.encoder.encode([prepared.pixels for prepared in some if prepared.pixels is not None])
             for prepared, vector in zip(some, self._unit([p.picture.relative for p in some], vectors), strict=True):
                 if vector is not None:
-                    items.append(_item(prepared, vector))
+                    items.append((prepared.picture.relative, _item(prepared, vector)))
             self._advance(len(some))
-        self._put(items, chunk.known)
+        self._put(items)
 
     def _store_vectors(self, rows: Sequence[VectorRow], stacked: Vectors) -> None:
-        known = self._writer.known([row.id for row in rows])
-        items = []
-        for row, given, vector in zip(rows, stacked, self._unit([row.where for row in rows], stacked), strict=True):
-            if vector is None:
-                continue
-            digest = hashlib.sha256(given.tobytes()).digest()
-            same = row.id in known and known[row.id].content_hash == digest
-            items.append(Item(row.id, row.metadata, None if same else vector, digest))
-        self._put(items, known)
+        units = self._unit([row.where for row in rows], stacked)
+        self._put(
+            [
+                (row.where, Item(row.id, row.metadata, vector, hashlib.sha256(given.tobytes()).digest()))
+                for row, given, vector in zip(rows, stacked, units, strict=True)
+                if vector is not None
+            ]
+        )
 
     def _unit(self, where: Sequence[str], vectors: NDArray[Any]) -> list[NDArray[np.float16] | None]:
         """Return each vector as stored, None (and listed) for one that is not usable."""
@@ -129,20 +117,17 @@ class Build:
                 self._rejects.error(place, error)
         return [None if error is not None else vector for vector, error in zip(stored, errors, strict=True)]
 
-    def _put(self, items: Sequence[Item], known: Mapping[str, Known]) -> None:
-        """Commit what is new or changed, in one transaction."""
-        changed = []
-        for item in items:
-            old = known.get(item.id)
-            if old is None:
-                self._tally.added += 1
-            elif item.embedding is None and (item.metadata, item.uri) == (old.metadata, old.uri):
-                self._tally.unchanged += 1
-                continue
-            else:
-                self._tally.updated += 1
-            changed.append(item)
-        self._writer.put(changed)
+    def _put(self, items: Sequence[tuple[str, Item]]) -> None:
+        """Commit what is new or changed, in one transaction; items come with the place they are from."""
+        (applied,) = self._writer.apply([Upsert([item for _, item in items])])
+        if isinstance(applied, ClipsearchError):
+            raise applied
+        for (where, _), outcome in zip(items, applied.outcomes, strict=True):
+            if isinstance(outcome, ClipsearchError):
+                self._rejects.error(where, outcome)
+        self._tally.added += applied.outcomes.count(Change.CREATED)
+        self._tally.updated += applied.outcomes.count(Change.UPDATED)
+        self._tally.unchanged += applied.outcomes.count(Change.UNCHANGED)
 
     def _usable_id(self, where: str, item_id: str) -> bool:
         try:

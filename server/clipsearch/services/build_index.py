@@ -1,20 +1,20 @@
 """The last step of a build: the index, derived from the catalogue, tuned for pictures and for texts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clipsearch.catalogue.reader import CatalogueReader
-from clipsearch.catalogue.writer import CatalogueWriter
-from clipsearch.errors import InvalidInput, UnusableIndex, WrongDimension
+from clipsearch.errors import EmbeddingDamaged, InvalidInput, UnusableIndex, WrongDimension
 from clipsearch.index.build import IndexOptions, IndexSource, build_index
 from clipsearch.index.manifest import IndexManifest
 from clipsearch.index.rules import Kind, choose_kind
 from clipsearch.index.storage import check_files, read_manifest, snapshot_path
-from clipsearch.ports import TextEncoder, Tokenizer, Vectors
-from clipsearch.services.build_report import Report, Tally
+from clipsearch.ports import Rows, TextEncoder, Tokenizer, Vectors
+from clipsearch.services.build_report import RejectLog, Report, Tally
 from clipsearch.services.build_vectors import unit_rows
 
 TEXT_FIELDS = ("description", "title", "caption", "name")
@@ -24,6 +24,9 @@ TEXT_QUERIES = 1000
 """Texts tuned and measured with, half of them for each."""
 
 _BATCH = 32
+
+_READ_BLOCK = 4096
+"""Rows read from the catalogue at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,37 +58,65 @@ class TextQueries:
 
 def derive_index(
     collection: Path,
-    writer: CatalogueWriter,
+    reader: CatalogueReader,
     *,
     queries: TextQueries | None,
     options: IndexOptions,
     report: Report,
+    rejects: RejectLog,
 ) -> tuple[IndexManifest, bool]:
     """Make the index of a catalogue as it stands; returns its manifest, and whether it had to be built.
 
-    An index that is whole and was made of the same catalogue with the same options is kept. Raises InvalidInput where
-    the catalogue is empty.
+    It holds the rows that live; those whose embedding is damaged are listed in ``rejects``. An index that is whole and
+    was made of the same catalogue with the same options is kept. Raises InvalidInput where the catalogue is empty.
     """
-    n = writer.count
-    if n == 0:
+    live = reader.live_rows()
+    if len(live.rows) == 0:
         raise InvalidInput("there is no usable item in the source, so there is nothing to index", field="source")
-    kind = choose_kind(n, options.kind)
+    kind = choose_kind(len(live.rows), options.kind)
     tuned_by = queries if kind is Kind.IVFPQ else None
     origin = None if tuned_by is None else tuned_by.origin
-    kept = _up_to_date(snapshot_path(collection, writer.seq), kind, options, origin)
+    kept = _up_to_date(snapshot_path(collection, live.seq), kind, options, origin)
     if kept is not None:
         return kept, False
+    rows = _intact(reader, live.rows, rejects)
     source = IndexSource(
-        n=n,
-        dimension=writer.dimension,
-        blocks=writer.embeddings(),
-        ids=writer.ids(),
-        seq=writer.seq,
-        model_hash=writer.model_hash,
+        rows=rows,
+        dimension=reader.dimension,
+        blocks=_vectors(reader, rows),
+        ids=(item_id for some in _blocks(rows) for item_id in reader.ids(some.tolist())),
+        seq=live.seq,
+        model_hash=reader.model_hash,
         text_queries=None if tuned_by is None else tuned_by.load(),
         text_origin=origin,
     )
     return build_index(collection, source, options, report), True
+
+
+def _intact(reader: CatalogueReader, rows: Rows, rejects: RejectLog) -> Rows:
+    """Return the rows whose embeddings can be trusted: an index must know how many it holds before it is written."""
+    intact = []
+    for some in _blocks(rows):
+        found = reader.embeddings(some)
+        intact.append(found.rows)
+        for item_id in reader.ids(found.damaged.tolist()):
+            rejects.add(item_id, EmbeddingDamaged.reason, "the stored embedding does not match its checksum")
+    if not any(map(len, intact)):
+        raise UnusableIndex("every embedding in the catalogue is damaged; restore a backup or build it anew")
+    return np.concatenate(intact)
+
+
+def _vectors(reader: CatalogueReader, rows: Rows) -> Iterator[NDArray[np.float16]]:
+    for some in _blocks(rows):
+        found = reader.embeddings(some)
+        if len(found.damaged):
+            raise UnusableIndex(f"the embedding of row {found.damaged[0]} was damaged while it was being read")
+        yield found.vectors
+
+
+def _blocks(rows: Rows) -> Iterator[Rows]:
+    for start in range(0, len(rows), _READ_BLOCK):
+        yield rows[start : start + _READ_BLOCK]
 
 
 def _up_to_date(path: Path, kind: Kind, options: IndexOptions, text_origin: str | None) -> IndexManifest | None:
@@ -124,13 +155,12 @@ def read_queries(path: Path, dimension: int, embed: TextEmbedder | None, report:
     return embed([line.strip() for line in lines if line.strip()], report)
 
 
-def sample_texts(collection: Path, count: int, seed: int) -> list[str]:
+def sample_texts(reader: CatalogueReader, seed: int) -> list[str]:
     """Return up to ``TEXT_QUERIES`` distinct texts from the metadata of random items, in random order."""
-    rows = np.random.default_rng(seed).permutation(count)[: 4 * TEXT_QUERIES]
+    rows = np.random.default_rng(seed).permutation(reader.live_rows().rows)[: 4 * TEXT_QUERIES]
     texts: dict[str, None] = {}
-    with CatalogueReader(collection) as reader:
-        for metadata in reader.metadata(rows.tolist()):
-            text = next((value for name in TEXT_FIELDS if isinstance(value := metadata.get(name), str) and value), None)
-            if text is not None and text.strip():
-                texts[text] = None
+    for metadata in reader.metadata(rows.tolist()):
+        text = next((value for name in TEXT_FIELDS if isinstance(value := metadata.get(name), str) and value), None)
+        if text is not None and text.strip():
+            texts[text] = None
     return list(texts)[:TEXT_QUERIES]

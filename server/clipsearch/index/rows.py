@@ -1,0 +1,39 @@
+"""``rows.npy``: which row of the catalogue lies at which position of the index, int64 [N], ascending."""
+
+from pathlib import Path
+
+import numpy as np
+
+from clipsearch.errors import UnusableIndex
+from clipsearch.ports import Rows
+
+ROWS = "rows.npy"
+
+
+def write_rows(directory: Path, rows: Rows) -> None:
+    """Write the row of each position; raises ValueError unless they ascend."""
+    if not _ascends(rows):
+        raise ValueError("rows must ascend, so that a row's position is a binary search")
+    np.save(directory / ROWS, np.ascontiguousarray(rows, dtype=np.int64))
+
+
+def open_rows(directory: Path, n: int) -> Rows:
+    """Read the rows of ``n`` positions, 8 bytes each; raises UnusableIndex where the file is something else."""
+    path = directory / ROWS
+    try:
+        rows = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UnusableIndex(f"{path} cannot be read ({error}); build the index again") from error
+    if rows.shape != (n,) or rows.dtype != np.int64 or not _ascends(rows):
+        raise UnusableIndex(f"{path} does not hold {n} ascending rows; build the index again")
+    return np.asarray(rows, dtype=np.int64)
+
+
+def position_of(rows: Rows, row: int) -> int | None:
+    """Return where ``row`` is among ascending ``rows``, None where it is not."""
+    position = int(np.searchsorted(rows, row))
+    return position if position < len(rows) and rows[position] == row else None
+
+
+def _ascends(rows: Rows) -> bool:
+    return bool((len(rows) == 0 or rows[0] >= 0) and np.all(np.diff(rows) > 0))
