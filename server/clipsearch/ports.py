@@ -12,6 +12,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from clipsearch.selection import Selection
+
 TokenIds = NDArray[np.int64]
 """int64 [length]: begin-of-text … end-of-text, not padded, length <= the context length."""
 
@@ -22,7 +24,7 @@ Vectors = NDArray[np.float32]
 """float32 [n, dimension]; rows have unit length unless said otherwise."""
 
 Rows = NDArray[np.int64]
-"""int64 row numbers of a catalogue, or positions inside an index; -1 where there is none."""
+"""int64 numbers of catalogue rows, or of positions inside an index; -1 where there is none."""
 
 
 class Priority(Enum):
@@ -84,9 +86,10 @@ class ImageEncoder(Protocol):
 
 
 class VectorIndex(Protocol):
-    """Nearest neighbours by cosine (inner product of unit vectors); knows vectors and row numbers, nothing else.
+    """Nearest neighbours by cosine (inner product of unit vectors); knows vectors and their positions 0 … size - 1.
 
-    One caller at a time: implementations need not be thread-safe (GPU FAISS is not), the search lane serialises.
+    The indexes on the CPU take any number of callers at once, those on a GPU one at a time (GPU FAISS is not
+    thread-safe): the search lane serialises.
     """
 
     dimension: int
@@ -94,16 +97,18 @@ class VectorIndex(Protocol):
     max_nprobe: int
     """Largest nprobe that a query may ask for; 1 where the index has no lists (exact)."""
 
-    def search(self, queries: Vectors, k: int, nprobe: int | None = None) -> tuple[NDArray[np.float32], Rows]:
-        """Return (scores float32 [n, k], rows int64 [n, k]), best first; rows are -1 past the index's size.
+    def search(
+        self, queries: Vectors, k: int, nprobe: int | None = None, only: Selection | None = None
+    ) -> tuple[NDArray[np.float32], Rows]:
+        """Return (scores float32 [n, k], positions int64 [n, k]), best first; -1 and -inf past what was found.
 
         Scores are exact cosines, also where candidates come from quantised codes. ``nprobe`` overrides the tuned value
-        and is ignored by an exact index.
+        and is ignored by an exact index. ``only``, a selection of this index's positions, limits what may be found.
         """
         ...
 
-    def vectors(self, rows: Rows) -> Vectors:
-        """Return the stored vectors of the given rows, float32 [n, dimension]."""
+    def vectors(self, positions: Rows) -> Vectors:
+        """Return the stored vectors at the given positions, float32 [n, dimension]."""
         ...
 
 

@@ -1,11 +1,14 @@
 """The exact index: every query is compared with every vector."""
 
+import threading
+
 import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.errors import NprobeOutOfRange, TopKOutOfRange
 from clipsearch.index.exact import BLOCK_FLOATS, Scores, pad, top_k
 from clipsearch.ports import Rows, Vectors
+from clipsearch.selection import Selection
 
 
 def check_search(k: int, nprobe: int | None, max_nprobe: int) -> None:
@@ -22,11 +25,76 @@ def check_search(k: int, nprobe: int | None, max_nprobe: int) -> None:
 FEW_QUERIES = 16
 """Batches up to this size are multiplied the other way round."""
 
+GATHER_UP_TO = 1 / 8
+"""Selected share up to which the selected vectors are gathered, once, instead of scoring all and dropping the rest."""
+
+
+class _Scratch(threading.local):
+    """Score buffers of one thread, reused between calls.
+
+    A fresh buffer of this size is page-faulted in each time, which costs more than the selection.
+    """
+
+    def __init__(self) -> None:
+        self.products = np.empty(0, dtype=np.float32)
+        self.scores = np.empty(0, dtype=np.float32)
+
+    def hold(self, floats: int) -> None:
+        if len(self.scores) < floats:
+            self.products = np.empty(floats, dtype=np.float32)
+            self.scores = np.empty(floats, dtype=np.float32)
+
+
+_scratch = _Scratch()
+
+
+def scan(queries: Vectors, vectors: Vectors, k: int, penalty: Scores | None = None) -> tuple[Scores, Rows]:
+    """Score every vector [N, d], contiguous; return the best k as (scores [n, k], positions [n, k]), padded by ``pad``.
+
+    ``penalty`` float32 [N] is added to the scores: 0, or -inf for a vector that may not be found.
+    """
+    size = len(vectors)
+    kept = min(k, size)
+    if len(queries) == 0 or kept == 0:
+        empty = np.empty((len(queries), 0), dtype=np.float32)
+        return pad(empty, np.empty((len(queries), 0), dtype=np.int64), k)
+    step = max(1, BLOCK_FLOATS // size)
+    parts = [
+        _scan_block(queries[start : start + step], vectors, kept, penalty) for start in range(0, len(queries), step)
+    ]
+    scores = np.concatenate([part[0] for part in parts]) if len(parts) > 1 else parts[0][0]
+    found = np.concatenate([part[1] for part in parts]) if len(parts) > 1 else parts[0][1]
+    if penalty is not None:
+        found[np.isneginf(scores)] = -1
+    return pad(scores, found, k)
+
+
+def _scan_block(queries: Vectors, vectors: Vectors, k: int, penalty: Scores | None) -> tuple[Scores, Rows]:
+    n, size = len(queries), len(vectors)
+    _scratch.hold(n * size)
+    scores = _scratch.scores[: n * size].reshape(n, size)
+    if n > FEW_QUERIES:
+        np.matmul(queries, vectors.T, out=scores)
+    else:
+        # BLAS copies its right operand into its own layout on every call. With the queries there instead of the many
+        # vectors a small batch takes about half the time; for a large one, turning the result round costs more.
+        products = _scratch.products[: n * size].reshape(size, n)
+        np.copyto(scores, np.matmul(vectors, queries.T, out=products).T)
+    if penalty is not None:
+        scores += penalty
+    return top_k(scores, k)
+
+
+def penalty_of(allowed: NDArray[np.bool_]) -> Scores:
+    """Return what ``scan`` adds to the scores so that only what ``allowed``, bool [N], says is found."""
+    return np.where(allowed, np.float32(0), np.float32(-np.inf))
+
 
 class FlatIndex:
     """Exact search over float32 copies of the stored float16 vectors: 4·d bytes per item in memory.
 
-    float32 because the product is then one BLAS call; converting per query would cost more than the search.
+    float32 because the product is then one BLAS call; converting per query would cost more than the search. Any number
+    of threads may search at once.
     """
 
     max_nprobe = 1
@@ -35,39 +103,28 @@ class FlatIndex:
         """Take [N, d] vectors of unit length (copied to float32)."""
         self._vectors: Vectors = np.ascontiguousarray(vectors, dtype=np.float32)
         self.size, self.dimension = self._vectors.shape
-        # Reused between calls: a fresh buffer of this size is page-faulted in each time, which costs more than the
-        # selection. One caller at a time is the contract.
-        self._products = np.empty(0, dtype=np.float32)
-        self._scores = np.empty(0, dtype=np.float32)
 
-    def search(self, queries: Vectors, k: int, nprobe: int | None = None) -> tuple[Scores, Rows]:
-        """Return (scores [n, k], rows [n, k]) as ports.VectorIndex says; ``nprobe`` is ignored."""
+    def search(
+        self, queries: Vectors, k: int, nprobe: int | None = None, only: Selection | None = None
+    ) -> tuple[Scores, Rows]:
+        """Return (scores [n, k], positions [n, k]) as ports.VectorIndex says; ``nprobe`` is ignored."""
         check_search(k, None, self.max_nprobe)
         del nprobe
-        kept = min(k, self.size)
-        if len(queries) == 0 or kept == 0:
-            empty = np.empty((len(queries), 0), dtype=np.float32)
-            return pad(empty, np.empty((len(queries), 0), dtype=np.int64), k)
-        step = max(1, BLOCK_FLOATS // self.size)
-        parts = [self._block(queries[start : start + step], kept) for start in range(0, len(queries), step)]
-        scores = np.concatenate([part[0] for part in parts]) if len(parts) > 1 else parts[0][0]
-        rows = np.concatenate([part[1] for part in parts]) if len(parts) > 1 else parts[0][1]
-        return pad(scores, rows, k)
+        if only is None:
+            return scan(queries, self._vectors, k)
+        if only.root.count > self.size * GATHER_UP_TO:
+            return scan(queries, self._vectors, k, only.derive("penalty", lambda: penalty_of(only.mask)))
+        positions, gathered = only.root.derive("gathered", lambda: self._gather(only.root))
+        penalty = None
+        if only is not only.root:
+            penalty = only.derive("gathered penalty", lambda: penalty_of(only.contains(positions)))
+        scores, found = scan(queries, gathered, k, penalty)
+        return scores, np.where(found < 0, -1, positions.take(found, mode="clip")) if len(positions) else found
 
-    def _block(self, queries: Vectors, k: int) -> tuple[Scores, Rows]:
-        n = len(queries)
-        if len(self._scores) < n * self.size:
-            self._products = np.empty(n * self.size, dtype=np.float32)
-            self._scores = np.empty(n * self.size, dtype=np.float32)
-        scores = self._scores[: n * self.size].reshape(n, self.size)
-        if n > FEW_QUERIES:
-            return top_k(np.matmul(queries, self._vectors.T, out=scores), k)
-        # BLAS copies its right operand into its own layout on every call. With the queries there instead of the many
-        # vectors a small batch takes about half the time; for a large one, turning the result round costs more.
-        products = self._products[: n * self.size].reshape(self.size, n)
-        np.copyto(scores, np.matmul(self._vectors, queries.T, out=products).T)
-        return top_k(scores, k)
+    def _gather(self, root: Selection) -> tuple[Rows, Vectors]:
+        positions = root.positions
+        return positions, self._vectors[positions]
 
-    def vectors(self, rows: Rows) -> Vectors:
-        """Return the stored vectors of ``rows``, float32 [n, d]."""
-        return self._vectors[rows]
+    def vectors(self, positions: Rows) -> Vectors:
+        """Return the stored vectors at ``positions``, float32 [n, d]."""
+        return self._vectors[positions]

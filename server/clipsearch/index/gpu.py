@@ -10,8 +10,10 @@ from clipsearch.index.exact import Scores, pad
 from clipsearch.index.flat import check_search
 from clipsearch.index.ivfpq import IvfPqIndex
 from clipsearch.index.manifest import IndexManifest
+from clipsearch.index.overfetch import search_and_drop
 from clipsearch.index.vectors import VectorFile
 from clipsearch.ports import Rows, VectorIndex, Vectors
+from clipsearch.selection import Selection
 
 GPU_LIMIT = 2048
 """Most lists visited and most candidates returned per query by the FAISS GPU kernels."""
@@ -54,6 +56,8 @@ def load_on_gpu(manifest: IndexManifest, vectors: VectorFile, ivf: Any, threads:
         threads=threads,
         max_nprobe=GPU_LIMIT,
         max_candidates=GPU_LIMIT,
+        # The classic kernels take a selector and ignore it; the cuVS ones are said to honour it, untested here.
+        selectors=False,
     )
 
 
@@ -71,19 +75,26 @@ class GpuFlatIndex:
     def __init__(self, on_gpu: Any, vectors: VectorFile) -> None:
         """Take a ``faiss.GpuIndexFlat`` over inner product and the vectors of the same rows."""
         self._on_gpu = on_gpu
-        self._matrix = vectors.matrix
+        self._file = vectors
         self.size, self.dimension = vectors.matrix.shape
 
-    def search(self, queries: Vectors, k: int, nprobe: int | None = None) -> tuple[Scores, Rows]:
-        """Return (scores [n, k], rows [n, k]) as ports.VectorIndex says; ``nprobe`` is ignored."""
+    def search(
+        self, queries: Vectors, k: int, nprobe: int | None = None, only: Selection | None = None
+    ) -> tuple[Scores, Rows]:
+        """Return (scores [n, k], positions [n, k]) as ports.VectorIndex says; ``nprobe`` is ignored."""
         check_search(k, None, self.max_nprobe)
         del nprobe
+        if only is None or only.count == self.size:
+            return self._search(queries, k)
+        return search_and_drop(self._search, self._file, queries, k, only, limit=min(self.size, GPU_LIMIT))
+
+    def _search(self, queries: Vectors, k: int) -> tuple[Scores, Rows]:
         kept = min(k, self.size, GPU_LIMIT)
         if len(queries) == 0:
             return np.empty((0, k), dtype=np.float32), np.empty((0, k), dtype=np.int64)
-        scores, rows = self._on_gpu.search(np.ascontiguousarray(queries), kept)
-        return pad(scores, rows, k)
+        scores, positions = self._on_gpu.search(np.ascontiguousarray(queries), kept)
+        return pad(scores, positions, k)
 
-    def vectors(self, rows: Rows) -> Vectors:
-        """Return the stored vectors of ``rows``, float32 [n, d]."""
-        return self._matrix[rows].astype(np.float32)
+    def vectors(self, positions: Rows) -> Vectors:
+        """Return the stored vectors at ``positions``, float32 [n, d]."""
+        return self._file.matrix[positions].astype(np.float32)

@@ -1,8 +1,10 @@
 """IVF-PQ with exact re-rank: product codes find ``k · overfetch`` candidates, float16 vectors put them in order.
 
-Both steps run in one C++ call (``faiss.IndexRefine``), candidates never come back to Python in between.
+Both steps run in one C++ call (``faiss.IndexRefine``), candidates never come back to Python in between. A search that
+may return only some positions goes the way that ``planner`` says.
 """
 
+from functools import cached_property
 from typing import Any
 
 import faiss
@@ -10,9 +12,14 @@ import numpy as np
 
 from clipsearch.index.exact import Scores
 from clipsearch.index.flat import check_search
+from clipsearch.index.lists import Lists, bit_selector
+from clipsearch.index.overfetch import search_and_drop
+from clipsearch.index.planner import Counts, Facts, Way, plan
+from clipsearch.index.subset import search_selected
 from clipsearch.index.threads import limit_openmp, serving_threads
 from clipsearch.index.vectors import VectorFile
 from clipsearch.ports import Rows, Vectors
+from clipsearch.selection import Selection
 
 # The stubs of faiss do not know the keyword constructors of its parameter classes.
 _faiss: Any = faiss
@@ -34,13 +41,17 @@ class IvfPqIndex:
         threads: int | None = None,
         max_nprobe: int | None = None,
         max_candidates: int | None = None,
+        selectors: bool = True,
     ) -> None:
         """Join a trained ``faiss.IndexIVFPQ`` (or its GPU twin) with the vectors of the same rows.
 
         ``nprobe`` lists are visited and ``overfetch`` candidates per result are re-ranked unless a search says
-        otherwise. ``max_nprobe`` and ``max_candidates`` are the limits of the device, where it has any.
+        otherwise. ``max_nprobe`` and ``max_candidates`` are the limits of the device, where it has any; ``selectors``
+        says whether its kernels leave out what a ``faiss.IDSelector`` tells them to.
         """
         self.matrix = vectors.matrix
+        self._file = vectors
+        self._selectors = selectors
         self._ivf = ivf
         self._refine = faiss.IndexRefine(ivf, vectors.faiss_index)
         self.size, self.dimension = vectors.matrix.shape
@@ -50,31 +61,99 @@ class IvfPqIndex:
         self.threads = threads or serving_threads()
         self._max_candidates = min(max_candidates or self.size, self.size)
 
-    def search(self, queries: Vectors, k: int, nprobe: int | None = None) -> tuple[Scores, Rows]:
-        """Return (scores [n, k], rows [n, k]) as ports.VectorIndex says.
+    def search(
+        self, queries: Vectors, k: int, nprobe: int | None = None, only: Selection | None = None
+    ) -> tuple[Scores, Rows]:
+        """Return (scores [n, k], positions [n, k]) as ports.VectorIndex says.
 
-        Rows are -1 also where the visited lists hold fewer than ``k`` vectors. Raises NprobeOutOfRange.
+        Positions are -1 also where the visited lists hold fewer than ``k`` vectors. Raises NprobeOutOfRange. With
+        ``only``, ``nprobe`` is what an unfiltered search would visit: as many more are as the selection needs.
         """
-        return self.search_with(queries, k, self.nprobe if nprobe is None else nprobe, self.overfetch)
+        nprobe = self.nprobe if nprobe is None else nprobe
+        if only is None or only.count == self.size:
+            return self.search_with(queries, k, nprobe, self.overfetch)
+        check_search(k, nprobe, self.max_nprobe)
+        limit_openmp(self._threads_for(len(queries)))
+        if not self._selectors:
+            return search_and_drop(
+                lambda some, fetch: self.search_with(some, fetch, nprobe, self.overfetch),
+                self._file,
+                queries,
+                k,
+                only,
+                limit=self._max_candidates,
+            )
+        return self._search_selected(queries, k, nprobe, only)
 
     def search_with(self, queries: Vectors, k: int, nprobe: int, overfetch: float) -> tuple[Scores, Rows]:
         """Search with both run-time parameters given, as tuning does."""
         check_search(k, nprobe, self.max_nprobe)
+        limit_openmp(self._threads_for(len(queries)))
+        return self._refined(queries, k, overfetch, _faiss.SearchParametersIVF(nprobe=nprobe))
+
+    def _refined(self, queries: Vectors, k: int, overfetch: float, parameters: Any) -> tuple[Scores, Rows]:
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
-        rows = np.full((len(queries), k), -1, dtype=np.int64)
+        positions = np.full((len(queries), k), -1, dtype=np.int64)
         kept = min(k, self._max_candidates)
         if len(queries) == 0 or kept == 0:
-            return scores, rows
-        limit_openmp(1 if len(queries) < _SMALL_BATCH else self.threads)
+            return scores, positions
         factor = max(1.0, min(overfetch * k, self._max_candidates) / kept)
-        parameters = _faiss.IndexRefineSearchParameters(
-            k_factor=factor, base_index_params=_faiss.SearchParametersIVF(nprobe=nprobe)
-        )
-        found, where = self._refine.search(np.ascontiguousarray(queries), kept, params=parameters)
+        refining = _faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=parameters)
+        found, where = self._refine.search(np.ascontiguousarray(queries), kept, params=refining)
         scores[:, :kept] = np.where(where < 0, -np.inf, found)
-        rows[:, :kept] = where
-        return scores, rows
+        positions[:, :kept] = where
+        return scores, positions
 
-    def vectors(self, rows: Rows) -> Vectors:
-        """Return the stored vectors of ``rows``, float32 [n, d]."""
-        return self.matrix[rows].astype(np.float32)
+    def _search_selected(self, queries: Vectors, k: int, nprobe: int, only: Selection) -> tuple[Scores, Rows]:
+        few = plan(self._facts(k, nprobe, only, even=True))
+        if few.way is Way.EXACT or len(queries) == 0:
+            return search_selected(self._file, queries, k, only)
+        share = self._lists.share(only)
+        plan_ = few if share.even else plan(self._facts(k, nprobe, only, even=False))
+        if plan_.fill is None:
+            return self._probe(queries, k, plan_.nprobe, only, share.filled)
+        needed = self._lists.needed(queries, share, plan_.fill)
+        scores = np.empty((len(queries), k), dtype=np.float32)
+        positions = np.empty((len(queries), k), dtype=np.int64)
+        # One call visits the same number of lists for all its queries, so those that need far more go by themselves.
+        for members in _alike(needed):
+            lists = int(needed[members].max())
+            scores[members], positions[members] = self._probe(queries[members], k, lists, only, share.filled)
+        return scores, positions
+
+    def _probe(self, queries: Vectors, k: int, nprobe: int, only: Selection, filled: Selection) -> tuple[Scores, Rows]:
+        """Visit the nearest ``nprobe`` lists that hold anything selected, looking at nothing else."""
+        parameters = _faiss.SearchParametersIVF(
+            nprobe=min(nprobe, filled.count),
+            sel=bit_selector(only),
+            quantizer_params=_faiss.SearchParameters(sel=bit_selector(filled)),
+        )
+        return self._refined(queries, k, self.overfetch, parameters)
+
+    def _facts(self, k: int, nprobe: int, only: Selection, *, even: bool) -> Facts:
+        return Facts(
+            size=self.size,
+            selected=only.count,
+            nlist=int(self._ivf.nlist),
+            k=k,
+            nprobe=nprobe,
+            overfetch=self.overfetch,
+            even=even,
+        )
+
+    @cached_property
+    def _lists(self) -> Lists:
+        return Lists(self._ivf)
+
+    def _threads_for(self, queries: int) -> int:
+        return 1 if queries < _SMALL_BATCH else self.threads
+
+    def vectors(self, positions: Rows) -> Vectors:
+        """Return the stored vectors at ``positions``, float32 [n, d]."""
+        return self.matrix[positions].astype(np.float32)
+
+
+def _alike(needed: Counts) -> list[Rows]:
+    """Return the queries in groups whose numbers of lists differ by less than a factor of two, roughly."""
+    steps = np.ceil(np.log2(needed)).astype(np.int64)
+    return [np.flatnonzero(steps == step) for step in np.unique(steps)]
