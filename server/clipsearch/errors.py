@@ -19,8 +19,10 @@ class Code(IntEnum):
     INVALID_ARGUMENT = 3
     DEADLINE_EXCEEDED = 4
     NOT_FOUND = 5
+    ALREADY_EXISTS = 6
     RESOURCE_EXHAUSTED = 8
     FAILED_PRECONDITION = 9
+    ABORTED = 10
     INTERNAL = 13
     UNAVAILABLE = 14
 
@@ -141,6 +143,12 @@ class RequestIdReused(InvalidInput):
     reason = "REQUEST_ID_REUSED"
 
 
+class BadWeight(InvalidInput):
+    """A term's weight that is 0 or not a number."""
+
+    reason = "WEIGHT_NOT_USABLE"
+
+
 class TopKOutOfRange(InvalidInput):
     """``top_k`` below one or over the server's cap."""
 
@@ -183,6 +191,12 @@ class FilterTooComplex(InvalidInput):
     reason = "FILTER_TOO_COMPLEX"
 
 
+class BadPageToken(InvalidInput):
+    """A page token that this server did not make, or made for another list; or a page size that is none."""
+
+    reason = "PAGE_TOKEN_NOT_USABLE"
+
+
 class ItemNotFound(ClipsearchError):
     """No item of that id is in the index."""
 
@@ -190,8 +204,43 @@ class ItemNotFound(ClipsearchError):
     reason = "ITEM_NOT_FOUND"
 
 
+class CollectionNotFound(ClipsearchError):
+    """No collection has this name."""
+
+    code = Code.NOT_FOUND
+    reason = "COLLECTION_NOT_FOUND"
+
+
+class CollectionExists(ClipsearchError):
+    """A collection of this name is there already."""
+
+    code = Code.ALREADY_EXISTS
+    reason = "COLLECTION_EXISTS"
+
+
+class BadCollectionName(InvalidInput):
+    """A collection name that could not be a directory's on every system."""
+
+    reason = "COLLECTION_NAME_NOT_USABLE"
+
+
+class RebuildRunning(ClipsearchError):
+    """The collection's index is being built already."""
+
+    code = Code.ABORTED
+    reason = "REBUILD_RUNNING"
+    retryable = True
+
+
+class SequenceNotReached(ClipsearchError):
+    """The collection has not reached the sequence number that the search asks for."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "SEQUENCE_NOT_REACHED"
+
+
 class NoIndex(ClipsearchError):
-    """The server was started without an index, so it embeds but cannot search."""
+    """The server was started without a data directory, so it embeds but has nothing to search."""
 
     code = Code.FAILED_PRECONDITION
     reason = "NO_INDEX"

@@ -98,7 +98,9 @@ def fingerprint(mutation: Mutation) -> bytes:
         digest.update(json.dumps(["delete", *mutation.ids]).encode())
         return digest.digest()
     for item in mutation.items:
-        blob = b"" if item.embedding is None else item.embedding.tobytes()
+        # A content hash stands for the embedding, which may come out a little different when it is computed again.
+        unhashed = item.embedding is not None and item.content_hash is None
+        blob = item.embedding.tobytes() if item.embedding is not None and unhashed else b""
         content = None if item.content_hash is None else item.content_hash.hex()
         digest.update(json.dumps([item.id, item.metadata, item.uri, content, len(blob)]).encode())
         digest.update(blob)

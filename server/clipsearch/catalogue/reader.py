@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.catalogue.connection import SharedConnection
+from clipsearch.catalogue.filters.compile import CompiledFilter
 from clipsearch.catalogue.items import checksum
 from clipsearch.catalogue.schema import LIVE, catalogue_file
 from clipsearch.errors import EmbeddingDamaged, UnusableIndex
@@ -109,16 +110,21 @@ class CatalogueReader:
         found = self._keyed.all(f"{_ITEM} AND id = ?", (item_id,))
         return self._item(*found[0], with_embedding=with_embedding) if found else None
 
-    def list_page(self, after: str | None, limit: int) -> Page:
-        """Return up to ``limit`` live items whose ids come after ``after`` (None: from the first), without embeddings.
+    def list_page(
+        self, after: str | None, limit: int, only: CompiledFilter | None = None, *, with_embeddings: bool = False
+    ) -> Page:
+        """Return up to ``limit`` live items whose ids come after ``after`` (None: from the first).
 
         By id, in the order of its UTF-8 bytes: an update gives an item a new row, so that by row it would be listed
         twice. Whoever follows ``next_after`` to the end meets each item that is there all the time exactly once.
+        ``only`` leaves out what a filter does not let through. Raises EmbeddingDamaged as ``get`` does.
         """
-        select = f"{_ITEM} AND id > ? ORDER BY id LIMIT ?"
-        # Every id is longer than the empty text, so it comes before all of them.
-        found = self._keyed.all(select, (after or "", limit + 1))
-        items = [self._item(*values, with_embedding=False) for values in found[:limit]]
+        condition, parameters = ("", ()) if only is None else (f" AND {only.sql}", only.parameters)
+        select = f"{_ITEM} AND id > ?{condition} ORDER BY id LIMIT ?"
+        # Every id is longer than the empty text, so it comes before all of them. A filter may walk far.
+        connection = self._keyed if only is None else self._walks
+        found = connection.all(select, (after or "", *parameters, limit + 1))
+        items = [self._item(*values, with_embedding=with_embeddings) for values in found[:limit]]
         return Page(items, items[-1].id if len(found) > limit else None)
 
     def metadata(self, rows: Sequence[int]) -> list[dict[str, object]]:
@@ -162,15 +168,13 @@ class CatalogueReader:
         found.sort()
         return found
 
-    def matching(self, condition: str, parameters: Sequence[object], first_row: int = 0) -> Rows:
-        """Return the rows from ``first_row`` on that fulfil an SQL condition, int64 ascending.
+    def matching(self, select: str, parameters: Sequence[object]) -> Rows:
+        """Return the rows that a SELECT of one column of ``items`` finds, int64, in its order.
 
-        ``condition`` may name the columns of ``items`` and hold a ``?`` for each of ``parameters``; it must come from a
-        compiler, never from a caller. Rows that are dead are among them, so that the answer for a row never changes
-        and a search on an older view finds what it should; leave out what is tombstoned in the view.
+        It must come from a compiler, never from a caller. Rows that are dead may be among them, so that the answer for
+        a row never changes and a search on an older view finds what it should; leave out what is tombstoned there.
         """
-        select = f"SELECT row FROM items NOT INDEXED WHERE row >= ? AND ({condition}) ORDER BY row"
-        return self._walks.numbers(select, (first_row, *parameters))
+        return self._walks.numbers(select, parameters)
 
     def _item(self, *values: Any, with_embedding: bool) -> StoredItem:
         row, item_id, metadata, uri, content_hash, seq, blob, expected = values

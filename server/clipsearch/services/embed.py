@@ -21,7 +21,7 @@ from clipsearch.ports import (
 )
 from clipsearch.services.call import Call, Stages
 from clipsearch.services.limits import RequestLimits
-from clipsearch.services.searcher import Neighbours, Probe, Searcher, Vector
+from clipsearch.services.searcher import Found, Neighbours, Probe, Searcher, Vector
 
 Input = TypeVar("Input", bound=NDArray[np.generic])
 
@@ -207,11 +207,17 @@ def encode_batch(
     # A sum is finite only if every term is (unit vectors cannot overflow), and is one pass without a temporary.
     finite = np.isfinite(vectors.sum(axis=1))
     probes = {i: item.probe for i, item in enumerate(batch) if item.probe is not None and finite[i]}
-    near: dict[int, Neighbours] = {}
+    found: dict[int, Found] = {}
     if searcher is not None and probes:
         queries = vectors if len(probes) == len(batch) else vectors[list(probes)]
-        near = dict(zip(probes, searcher.search(queries, list(probes.values())), strict=True))
-    return [
-        Encoded(vector, near.get(i)) if finite[i] else ComputeFailed("the encoder returned a vector that is not finite")
-        for i, vector in enumerate(vectors)
-    ]
+        found = dict(zip(probes, searcher.search(queries, list(probes.values())), strict=True))
+    outputs: list[Encoded | ClipsearchError] = []
+    for i, vector in enumerate(vectors):
+        near = found.get(i)
+        if not finite[i]:
+            outputs.append(ComputeFailed("the encoder returned a vector that is not finite"))
+        elif isinstance(near, ClipsearchError):
+            outputs.append(near)
+        else:
+            outputs.append(Encoded(vector, near))
+    return outputs

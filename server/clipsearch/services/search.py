@@ -1,22 +1,26 @@
-"""Searching the index by text, picture, vector or item."""
+"""Searching a collection by text, picture, vector or item, or by a weighted sum of several of them."""
 
 import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from clipsearch.batching.lane import Lane
+from clipsearch.catalogue.filters.compile import compile_filter
+from clipsearch.collection import Collection
+from clipsearch.data import DEFAULT, DataDirectory
 from clipsearch.errors import (
     BadVector,
+    BadWeight,
     ClipsearchError,
     ItemNotFound,
     NprobeOutOfRange,
+    SequenceNotReached,
     WrongDimension,
 )
-from clipsearch.ports import Rows, Vectors
+from clipsearch.ports import Vectors
 from clipsearch.services.call import Call, Stages
 from clipsearch.services.embed import Embedded, EmbedService, ImageInput, TextInput
 from clipsearch.services.limits import RequestLimits
@@ -44,81 +48,66 @@ QueryInput = TextInput | ImageInput | VectorInput | ItemInput
 
 
 @dataclass(frozen=True, slots=True)
-class SearchQuery:
-    """One search, checked for shape but not yet against the limits."""
+class Term:
+    """One part of a query and how much it counts; negative to look away from it. ``field`` is where it was given."""
 
     query: QueryInput
+    weight: float = 1.0
+    field: str = "query"
+
+
+@dataclass(frozen=True, slots=True)
+class SearchQuery:
+    """One search, checked for shape but not yet against the limits. An empty ``filter`` lets everything through."""
+
+    terms: Sequence[Term]
     top_k: int
+    collection: str = DEFAULT
     nprobe: int | None = None
+    filter: str = ""
+    min_seq: int = 0
+    exclude_ids: Sequence[str] = ()
+    min_score: float | None = None
     with_metadata: bool = False
     with_vectors: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The hits of one search, best first."""
+    """The hits of one search, best first; ``seq`` is the sequence number of the state that was searched."""
 
     ids: list[str]
     scores: list[float]
     metadata: list[dict[str, object]] | None
     vectors: Vectors | None
     truncated: bool
+    seq: int
     stages: Stages
 
 
 SearchLane = Lane[Lookup, Neighbours]
 
 
-class Items(Protocol):
-    """The catalogue as a search needs it."""
-
-    def row_of(self, item_id: str) -> int | None:
-        """The row of an item, None if there is none. May read the disk."""
-        ...
-
-    def ids(self, rows: Rows) -> list[str]:
-        """The ids of rows. Must not block."""
-        ...
-
-    def metadata(self, rows: Rows) -> list[dict[str, object]]:
-        """The metadata of rows. May read the disk."""
-        ...
-
-
 class SearchService:
     """The search use cases. Called on the event loop."""
 
     def __init__(
-        self,
-        *,
-        embed: EmbedService,
-        lane: SearchLane,
-        items: Items,
-        dimension: int,
-        max_nprobe: int,
-        limits: RequestLimits,
+        self, *, embed: EmbedService, lane: SearchLane, data: DataDirectory, dimension: int, limits: RequestLimits
     ) -> None:
         self._embed = embed
         self._lane = lane
-        self._items = items
+        self._data = data
         self._dimension = dimension
-        self._max_nprobe = max_nprobe
         self._limits = limits
 
     async def search(self, query: SearchQuery, call: Call) -> Found:
-        """Answer one search; raises the embedding's errors and those named in ``_check`` and ``_target``."""
-        self._check(query)
-        probe = Probe(query.top_k, query.nprobe, query.with_vectors)
-        match query.query:
-            case TextInput() | ImageInput():
-                embedded = await self._embedded(query.query, probe, call)
-                near, truncated, stages = embedded.near, embedded.truncated, embedded.stages
-            case VectorInput() | ItemInput():
-                near, stages = await self._looked_up(query.query, probe, call)
-                truncated = False
-        assert near is not None, "a probe always finds something, if only an empty list"
-        metadata = await asyncio.to_thread(self._items.metadata, near.rows) if query.with_metadata else None
-        return Found(self._items.ids(near.rows), near.scores.tolist(), metadata, near.vectors, truncated, stages)
+        """Answer one search; raises the embedding's errors, the filter's, and those named below."""
+        collection = self._data.collection(query.collection)
+        self._check(query, collection)
+        probe = await self._probe(query, collection)
+        near, truncated, stages = await self._near(query, probe, collection, call)
+        metadata = await asyncio.to_thread(collection.metadata, near.rows) if query.with_metadata else None
+        return Found(near.ids, near.scores.tolist(), metadata, near.vectors, truncated, near.seq, stages)
 
     async def batch(
         self, queries: Sequence[SearchQuery | ClipsearchError], calls: Sequence[Call]
@@ -135,64 +124,136 @@ class SearchService:
         except ClipsearchError as error:
             return error
 
-    def _check(self, query: SearchQuery) -> None:
+    def _check(self, query: SearchQuery, collection: Collection) -> None:
+        """Raise TopKOutOfRange, NprobeOutOfRange, BatchTooLarge, BadWeight or SequenceNotReached."""
         self._limits.check_top_k(query.top_k)
+        self._limits.check_batch(len(query.exclude_ids), "exclude_ids")
+        self._limits.check_batch(len(query.terms), "terms")
+        for term in query.terms:
+            if not math.isfinite(term.weight) or term.weight == 0.0:
+                raise BadWeight(f"a weight is {term.weight}, but must be a number other than 0", field=term.field)
+        view = collection.view
         if query.nprobe is not None:
-            self._check_nprobe(query.nprobe)
-
-    def _check_nprobe(self, nprobe: int) -> None:
-        exact = self._max_nprobe == 1  # visits everything anyway, so any positive number is right
-        if nprobe < 1 or (nprobe > self._max_nprobe and not exact):
-            raise NprobeOutOfRange(
-                f"nprobe is {nprobe}, but must be from 1 to {self._max_nprobe}",
-                field="nprobe",
-                metadata={"nprobe": str(nprobe), "max_nprobe": str(self._max_nprobe)},
+            _check_nprobe(query.nprobe, view.max_nprobe)
+        if query.min_seq > view.seq:
+            raise SequenceNotReached(
+                f"the collection is at sequence number {view.seq}, not yet at {query.min_seq}",
+                metadata={"sequence_number": str(view.seq), "min_sequence_number": str(query.min_seq)},
             )
 
-    async def _embedded(self, query: TextInput | ImageInput, probe: Probe, call: Call) -> Embedded:
-        """Embed the query and search with it, both on the encoder's lane."""
+    async def _probe(self, query: SearchQuery, collection: Collection) -> Probe:
+        """What to look for; raises MalformedFilter or FilterTooComplex."""
+        allowed, excluded = None, frozenset[int]()
+        if query.filter:
+            # A first use parses, and scans the catalogue; both are cached.
+            allowed = await asyncio.to_thread(lambda: collection.allowed(compile_filter(query.filter)))
+        if query.exclude_ids:
+            excluded = await asyncio.to_thread(_rows_of, collection, query.exclude_ids)
+        return Probe(
+            top_k=query.top_k,
+            collection=collection.name,
+            nprobe=query.nprobe,
+            with_vectors=query.with_vectors,
+            allowed=allowed,
+            excluded=excluded,
+            min_score=query.min_score,
+        )
+
+    async def _near(
+        self, query: SearchQuery, probe: Probe, collection: Collection, call: Call
+    ) -> tuple[Neighbours, bool, Stages]:
+        if len(query.terms) == 1 and query.terms[0].weight > 0.0:
+            only = query.terms[0]
+            if isinstance(only.query, TextInput | ImageInput):
+                embedded = await self._embedded(only, probe, call)
+                assert embedded.near is not None, "an encoder lane answers every probe"
+                return embedded.near, embedded.truncated, embedded.stages
+            near, stages = await self._looked_up(await self._target(only, collection), probe, call)
+            return near, False, stages
+        parts = await asyncio.gather(*(self._vector(term, collection, call) for term in query.terms))
+        target = _weighted_sum([part.vector for part in parts], [term.weight for term in query.terms])
+        near, stages = await self._looked_up(target, probe, call)
+        longest = Stages.longest(part.stages for part in parts)
+        longest.queue_s, longest.search_s = longest.queue_s + stages.queue_s, stages.search_s
+        return near, any(part.truncated for part in parts), longest
+
+    async def _embedded(self, term: Term, probe: Probe | None, call: Call) -> Embedded:
+        """Embed a text or a picture, and search with it on the same lane where a probe is given."""
         try:
-            if isinstance(query, TextInput):
-                return await self._embed.text(query.text, call, probe)
-            return await self._embed.image(query.data, call, probe)
+            if isinstance(term.query, TextInput):
+                return await self._embed.text(term.query.text, call, probe)
+            assert isinstance(term.query, ImageInput)
+            return await self._embed.image(term.query.data, call, probe)
         except ClipsearchError as error:
             if error.field is not None:
-                error.at("query")
+                error.at(term.field)
             raise
 
-    async def _looked_up(self, query: VectorInput | ItemInput, probe: Probe, call: Call) -> tuple[Neighbours, Stages]:
+    async def _vector(self, term: Term, collection: Collection, call: Call) -> Embedded:
+        """The unit vector of one term of several."""
+        if isinstance(term.query, TextInput | ImageInput):
+            return await self._embedded(term, None, call)
+        target = await self._target(term, collection)
+        return Embedded(collection.vector_of(target) if isinstance(target, int) else target)
+
+    async def _looked_up(self, target: Vector | int, probe: Probe, call: Call) -> tuple[Neighbours, Stages]:
         """Search with a vector that is there already."""
         self._lane.admission.enter(call.priority)
         try:
-            target = await self._target(query)
             answer = await self._lane.submit(Lookup(target, probe), priority=call.priority, deadline=call.deadline)
         finally:
             self._lane.admission.leave()
         return answer.output, Stages(queue_s=answer.queued_s, search_s=answer.ran_s)
 
-    async def _target(self, query: VectorInput | ItemInput) -> Vector | int:
+    async def _target(self, term: Term, collection: Collection) -> Vector | int:
         """The unit vector or row to search around; raises WrongDimension, BadVector or ItemNotFound."""
-        if isinstance(query, VectorInput):
-            return unit_vector(query.vector, self._dimension)
-        row = await asyncio.to_thread(self._items.row_of, query.item_id)
+        if isinstance(term.query, VectorInput):
+            return unit_vector(term.query.vector, self._dimension, f"{term.field}.vector")
+        assert isinstance(term.query, ItemInput)
+        item_id = term.query.item_id
+        row = await asyncio.to_thread(collection.row_of, item_id)
         if row is None:
-            raise ItemNotFound("no item has this id", field="query.item_id", metadata={"item_id": query.item_id})
+            raise ItemNotFound("no item has this id", field=f"{term.field}.item_id", metadata={"item_id": item_id})
         return row
 
 
-def unit_vector(vector: Vector, dimension: int) -> Vector:
+def _check_nprobe(nprobe: int, max_nprobe: int) -> None:
+    exact = max_nprobe == 1  # visits everything anyway, so any positive number is right
+    if nprobe < 1 or (nprobe > max_nprobe and not exact):
+        raise NprobeOutOfRange(
+            f"nprobe is {nprobe}, but must be from 1 to {max_nprobe}",
+            field="nprobe",
+            metadata={"nprobe": str(nprobe), "max_nprobe": str(max_nprobe)},
+        )
+
+
+def _rows_of(collection: Collection, ids: Sequence[str]) -> frozenset[int]:
+    return frozenset(row for item_id in ids if (row := collection.row_of(item_id)) is not None)
+
+
+def _weighted_sum(vectors: Sequence[Vector], weights: Sequence[float]) -> Vector:
+    """Add up unit vectors; raises BadVector where they cancel out."""
+    total = np.asarray(weights, dtype=np.float64) @ np.stack(vectors)
+    norm = math.sqrt(total @ total)
+    if norm < MIN_NORM:
+        raise BadVector("the terms cancel each other out, so there is nothing to look for", field="terms")
+    unit: Vector = (total / norm).astype(np.float32)
+    return unit
+
+
+def unit_vector(vector: Vector, dimension: int, field: str = "vector") -> Vector:
     """Normalise a caller's vector; raises WrongDimension or BadVector."""
     if vector.shape != (dimension,):
         raise WrongDimension(
             f"the vector has {vector.size} components, the model {dimension}",
-            field="query.vector",
+            field=field,
             metadata={"expected": str(dimension), "got": str(vector.size)},
         )
     # In float64 no float32 input overflows, so the norm is not finite only where a component is not.
     wide = vector.astype(np.float64)
     norm = math.sqrt(wide @ wide)
     if not math.isfinite(norm):
-        raise BadVector("the vector holds NaN or infinity", field="query.vector")
+        raise BadVector("the vector holds NaN or infinity", field=field)
     if norm < MIN_NORM:
-        raise BadVector("the vector has no length, so no direction", field="query.vector")
+        raise BadVector("the vector has no length, so no direction", field=field)
     return (wide / norm).astype(np.float32)

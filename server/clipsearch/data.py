@@ -1,0 +1,85 @@
+"""The data directory: one sub-directory for each collection, all of them open while the server runs."""
+
+import logging
+import re
+import shutil
+import threading
+from pathlib import Path
+
+from clipsearch.collection import Collection, CollectionOptions
+from clipsearch.errors import BadCollectionName, CollectionExists, CollectionNotFound
+
+logger = logging.getLogger(__name__)
+
+DEFAULT = "default"
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_DELETED = ".deleted-"
+
+
+class DataDirectory:
+    """The collections there are, by name. Thread-safe; looking one up is a dictionary access."""
+
+    def __init__(self, root: Path, options: CollectionOptions) -> None:
+        """Open every collection under ``root``, and an empty default one where there is none.
+
+        Raises UnusableIndex where a collection cannot be opened: a server that silently lacks one is worse than none.
+        """
+        self._root, self._options = root, options
+        self._lock = threading.Lock()
+        root.mkdir(parents=True, exist_ok=True)
+        for left_over in root.glob(f"{_DELETED}*"):
+            shutil.rmtree(left_over)
+        names = {path.name for path in root.iterdir() if path.is_dir() and _NAME.fullmatch(path.name)}
+        self._open: dict[str, Collection] = {}
+        try:
+            for name in sorted(names | {DEFAULT}):
+                self._open[name] = Collection(name, root / name, options)
+        except BaseException:
+            self.close()
+            raise
+
+    def collection(self, name: str) -> Collection:
+        """Return a collection, the default one for an empty name; raises CollectionNotFound."""
+        try:
+            return self._open[name or DEFAULT]
+        except KeyError:
+            raise CollectionNotFound(f"there is no collection {name!r}", metadata={"collection": name}) from None
+
+    def names(self) -> list[str]:
+        """Return all names, sorted."""
+        return sorted(self._open)
+
+    def create(self, name: str) -> None:
+        """Make an empty collection; raises BadCollectionName or CollectionExists. Writes to the disk."""
+        if not _NAME.fullmatch(name):
+            raise BadCollectionName(
+                "a collection's name has 1 to 64 lower-case letters, digits, - and _, a letter or digit first",
+                field="collection",
+            )
+        with self._lock:
+            if name in self._open:
+                raise CollectionExists(f"there is a collection {name!r} already", metadata={"collection": name})
+            self._open[name] = Collection(name, self._root / name, self._options)
+
+    def delete(self, name: str) -> None:
+        """Delete a collection and its files; raises CollectionNotFound. The default one is made again, empty.
+
+        Renamed first, which is one step: a crash leaves the whole collection or a rest that the next start removes.
+        """
+        with self._lock:
+            collection = self._open.pop(name, None)
+            if collection is None:
+                raise CollectionNotFound(f"there is no collection {name!r}", metadata={"collection": name})
+            collection.close()
+            doomed = self._root / f"{_DELETED}{name}"
+            (self._root / name).rename(doomed)
+            if name == DEFAULT:
+                self._open[DEFAULT] = Collection(DEFAULT, self._root / DEFAULT, self._options)
+            shutil.rmtree(doomed)
+        logger.info("deleted collection %s", name)
+
+    def close(self) -> None:
+        """Close all collections."""
+        for collection in self._open.values():
+            collection.close()

@@ -1,0 +1,99 @@
+"""CatalogueService: parse, call the use case, convert."""
+
+from google.longrunning import operations_pb2
+
+from clipsearch.catalogue.mutations import Change
+from clipsearch.errors import NoIndex, UnknownEnumValue
+from clipsearch.ports import Priority
+from clipsearch.rpc import convert, convert_catalogue
+from clipsearch.rpc.status import Context, answers_errors
+from clipsearch.services.catalogue import CatalogueService
+from clipsearch.services.operations import Operations
+from clipsearch.v1 import catalogue_pb2 as pb
+from clipsearch.v1 import catalogue_pb2_grpc, common_pb2
+
+_VIEWS = frozenset(pb.ItemView.values())
+
+
+class CatalogueServicer(catalogue_pb2_grpc.CatalogueServiceServicer):
+    """The catalogue RPCs; without a data directory they answer NO_INDEX."""
+
+    def __init__(self, service: CatalogueService | None, operations: Operations | None) -> None:
+        self._service = service
+        self._operations = operations
+
+    @answers_errors
+    async def UpsertItems(self, request: pb.UpsertItemsRequest, context: Context) -> pb.UpsertItemsResponse:
+        call = convert.call_of(context, request.priority, Priority.BULK)
+        items = convert_catalogue.new_items(request.items)
+        written = await self._catalogue().upsert(request.collection, items, request.request_id or None, call)
+        return convert_catalogue.upsert_response(written, call.started)
+
+    @answers_errors
+    async def DeleteItems(self, request: pb.DeleteItemsRequest, context: Context) -> pb.DeleteItemsResponse:
+        call = convert.call_of(context, common_pb2.PRIORITY_UNSPECIFIED, Priority.INTERACTIVE)
+        ids = list(request.ids)
+        written = await self._catalogue().delete(request.collection, ids, request.request_id or None, call)
+        missing = [
+            item_id for item_id, outcome in zip(ids, written.outcomes, strict=True) if outcome is Change.NOT_FOUND
+        ]
+        return pb.DeleteItemsResponse(sequence_number=written.seq, missing_ids=missing)
+
+    @answers_errors
+    async def GetItem(self, request: pb.GetItemRequest, context: Context) -> pb.GetItemResponse:
+        full = _is_full(request.view, request.format)
+        item = await self._catalogue().get(request.collection, request.id, with_embedding=full)
+        return pb.GetItemResponse(item=convert_catalogue.item(item, request.format))
+
+    @answers_errors
+    async def ListItems(self, request: pb.ListItemsRequest, context: Context) -> pb.ListItemsResponse:
+        full = _is_full(request.view, request.format)
+        items, token = await self._catalogue().page(
+            request.collection, request.page_size, request.page_token, request.filter, with_embeddings=full
+        )
+        messages = [convert_catalogue.item(item, request.format) for item in items]
+        return pb.ListItemsResponse(items=messages, next_page_token=token)
+
+    @answers_errors
+    async def RebuildIndex(self, request: pb.RebuildIndexRequest, context: Context) -> operations_pb2.Operation:
+        if self._operations is None:
+            raise NoIndex("this server was started without a data directory")
+        return convert_catalogue.operation(self._operations.rebuild(request.collection))
+
+    @answers_errors
+    async def CreateCollection(
+        self, request: pb.CreateCollectionRequest, context: Context
+    ) -> pb.CreateCollectionResponse:
+        await self._catalogue().create(request.collection)
+        return pb.CreateCollectionResponse()
+
+    @answers_errors
+    async def ListCollections(
+        self, request: pb.ListCollectionsRequest, context: Context
+    ) -> pb.ListCollectionsResponse:
+        return pb.ListCollectionsResponse(collections=self._catalogue().names())
+
+    @answers_errors
+    async def DeleteCollection(
+        self, request: pb.DeleteCollectionRequest, context: Context
+    ) -> pb.DeleteCollectionResponse:
+        await self._catalogue().drop(request.collection)
+        return pb.DeleteCollectionResponse()
+
+    @answers_errors
+    async def GetCollectionStats(
+        self, request: pb.GetCollectionStatsRequest, context: Context
+    ) -> pb.GetCollectionStatsResponse:
+        return convert_catalogue.stats_response(await self._catalogue().stats(request.collection))
+
+    def _catalogue(self) -> CatalogueService:
+        if self._service is None:
+            raise NoIndex("this server was started without a data directory")
+        return self._service
+
+
+def _is_full(view: int, format_: int) -> bool:
+    if view not in _VIEWS:
+        raise UnknownEnumValue(f"view {view} is not known", field="view")
+    convert.check_format(format_)
+    return view == pb.ITEM_VIEW_FULL

@@ -1,0 +1,152 @@
+"""The catalogue's messages to plain values and back."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from google.longrunning import operations_pb2
+from google.protobuf import any_pb2, struct_pb2, timestamp_pb2
+from google.protobuf.json_format import MessageToDict
+
+from clipsearch.catalogue.mutations import Change
+from clipsearch.catalogue.reader import StoredItem
+from clipsearch.collection import CollectionStats
+from clipsearch.errors import ClipsearchError
+from clipsearch.index.manifest import IndexManifest
+from clipsearch.rpc import convert
+from clipsearch.rpc.status import to_status
+from clipsearch.services.catalogue import Content, ImagesInput, NewItem, Written
+from clipsearch.services.embed import TextInput
+from clipsearch.services.operations import Operation
+from clipsearch.services.search import VectorInput
+from clipsearch.v1 import catalogue_pb2 as pb
+
+_OUTCOMES = {
+    Change.CREATED: pb.UPSERT_OUTCOME_CREATED,
+    Change.UPDATED: pb.UPSERT_OUTCOME_UPDATED,
+    Change.UNCHANGED: pb.UPSERT_OUTCOME_UNCHANGED,
+}
+
+# Numbers up to here are whole in both JSON and Protobuf's Struct, which knows doubles only.
+_MAX_WHOLE = 2.0**53
+
+
+def new_items(messages: Sequence[pb.UpsertItem]) -> list[NewItem | ClipsearchError]:
+    """The items of a request, each or what is wrong with it."""
+    items: list[NewItem | ClipsearchError] = []
+    for message in messages:
+        try:
+            items.append(
+                NewItem(message.id, _content(message), metadata_of(message.metadata), message.uri or None)
+            )
+        except ClipsearchError as error:
+            items.append(error)
+    return items
+
+
+def _content(message: pb.UpsertItem) -> Content | None:
+    kind = message.WhichOneof("content")
+    if kind == "images":
+        return ImagesInput(list(message.images.images))
+    if kind == "text":
+        return TextInput(message.text)
+    if kind == "vector":
+        return VectorInput(convert.vector_of(message.vector))
+    return None
+
+
+def metadata_of(struct: struct_pb2.Struct) -> dict[str, object]:
+    """A Struct as JSON would have it: whole numbers as integers."""
+    plain = _whole(MessageToDict(struct))
+    assert isinstance(plain, dict), "a Struct is an object"
+    return plain
+
+
+def _whole(value: object) -> object:
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _MAX_WHOLE:
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _whole(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_whole(inner) for inner in value]
+    return value
+
+
+def upsert_response(written: Written, started: float) -> pb.UpsertItemsResponse:
+    """What became of each item of a request."""
+    results = [
+        pb.UpsertResult(error=to_status(outcome.at(f"items[{i}]")))
+        if isinstance(outcome, ClipsearchError)
+        else pb.UpsertResult(outcome=_OUTCOMES[outcome])
+        for i, outcome in enumerate(written.outcomes)
+    ]
+    timings = convert.timings(written.stages, started)
+    return pb.UpsertItemsResponse(results=results, sequence_number=written.seq, timings=timings)
+
+
+def item(stored: StoredItem, format_: int) -> pb.Item:
+    """A stored item; its embedding where it was read."""
+    message = pb.Item(id=stored.id, uri=stored.uri or "", sequence_number=stored.seq)
+    message.metadata.update(stored.metadata)
+    if stored.embedding is not None:
+        message.embedding.CopyFrom(convert.embedding(stored.embedding.astype("<f4"), format_))
+    return message
+
+
+def stats_response(stats: CollectionStats) -> pb.GetCollectionStatsResponse:
+    """Sizes of a collection."""
+    return pb.GetCollectionStatsResponse(
+        items=stats.items,
+        tombstones=stats.tombstones,
+        delta_items=stats.delta,
+        sequence_number=stats.seq,
+        dimension=stats.dimension,
+        disk_bytes=stats.disk_bytes,
+        damaged_rows=stats.damaged,
+        index=None if stats.index is None else index_stats(stats.index),
+    )
+
+
+def index_stats(manifest: IndexManifest) -> pb.IndexStats:
+    """A derived index, as its manifest tells."""
+    built_at = timestamp_pb2.Timestamp()
+    built_at.FromDatetime(datetime.fromisoformat(manifest.built_at))
+    message = pb.IndexStats(
+        sequence_number=manifest.seq, kind=manifest.kind, size=manifest.size, build_time=built_at
+    )
+    if manifest.ivfpq is not None:
+        message.nlist, message.code_bytes = manifest.ivfpq.nlist, manifest.ivfpq.m
+        message.nprobe = manifest.ivfpq.nprobe
+    if manifest.image_recall is not None:
+        message.image_recall = manifest.image_recall.recall
+    if manifest.text_recall is not None:
+        message.text_recall = manifest.text_recall.recall
+    return message
+
+
+def operation(job: Operation) -> operations_pb2.Operation:
+    """A rebuild as a google.longrunning.Operation."""
+    done = job.done.is_set()
+    message = operations_pb2.Operation(name=job.name, done=done, metadata=_packed(_metadata(job)))
+    if done and job.error is not None:
+        message.error.CopyFrom(to_status(job.error))
+    elif done and job.result is not None:
+        message.response.Pack(pb.RebuildIndexResponse(index=index_stats(job.result)))
+    return message
+
+
+def _metadata(job: Operation) -> pb.RebuildIndexMetadata:
+    started = timestamp_pb2.Timestamp()
+    started.FromMilliseconds(int(job.started * 1000))
+    return pb.RebuildIndexMetadata(
+        collection=job.collection,
+        stage=job.stage,
+        done_steps=job.done_steps,
+        total_steps=job.total_steps,
+        start_time=started,
+    )
+
+
+def _packed(message: pb.RebuildIndexMetadata) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed
