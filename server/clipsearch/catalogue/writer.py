@@ -126,8 +126,8 @@ class CatalogueWriter:
             return self._change(mutation, checked, numbers)
         try:
             check_id(mutation.request_id)
-        except BadItemId as error:
-            return InvalidInput(error.message.replace("item id", "request id"), field="request_id")
+        except BadItemId:
+            return InvalidInput("a request id has 1 to 256 bytes of printable Unicode", field="request_id")
         content = fingerprint(mutation)
         earlier = self._earlier(mutation.request_id, content)
         if earlier is not None:
