@@ -6,20 +6,30 @@ import logging
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from clipsearch.batching.lane import Lane
 from clipsearch.batching.policy import BatchPolicy
-from clipsearch.collection import Collection, open_collection
+from clipsearch.catalogue.reader import CatalogueReader
+from clipsearch.collection import CollectionOptions
+from clipsearch.data import DataDirectory
 from clipsearch.encoders.load import Encoders, load_encoders
 from clipsearch.encoders.manifest import Manifest
 from clipsearch.encoders.preprocess import ImageLimits
 from clipsearch.encoders.runtime import RuntimeOptions
-from clipsearch.errors import UnusableIndex
+from clipsearch.index.build import IndexOptions
+from clipsearch.index.manifest import IndexManifest
+from clipsearch.rpc.catalogue import CatalogueServicer
 from clipsearch.rpc.embedding import EmbeddingServicer
+from clipsearch.rpc.operations import OperationsServicer
 from clipsearch.rpc.search import SearchServicer
 from clipsearch.rpc.server import RpcOptions, RpcServer
+from clipsearch.services.build_index import TextEmbedder, derive_index, metadata_queries
+from clipsearch.services.build_report import RejectLog, Report, Tally, unreported
+from clipsearch.services.catalogue import CatalogueService, WriteLane, write_batch
 from clipsearch.services.embed import EmbedService, ImageLane, TextLane, encode_batch
 from clipsearch.services.limits import RequestLimits
+from clipsearch.services.operations import Operations
 from clipsearch.services.search import SearchLane, SearchService
 from clipsearch.services.searcher import Searcher
 from clipsearch.settings import Settings
@@ -31,38 +41,45 @@ MOST_LONE_THREADS = 8
 """A short text has no work for more; every operator would only wait for more threads."""
 
 
+WRITES, WRITE_ITEMS = 256, 4096
+"""Most calls, and most items, that share one transaction: enough for a disk flush not to count, and few enough for
+nobody to wait long for the others."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lanes:
-    """The stages that batch; ``search`` is None without an index."""
+    """The stages that batch; ``search`` and ``write`` are None without a data directory."""
 
     text: TextLane
     image: ImageLane
     search: SearchLane | None
+    write: WriteLane | None
 
     @property
-    def all(self) -> list[TextLane | ImageLane | SearchLane]:
+    def all(self) -> list[TextLane | ImageLane | SearchLane | WriteLane]:
         """The lanes there are, in the order in which a request passes them."""
-        return [lane for lane in (self.text, self.image, self.search) if lane is not None]
+        return [lane for lane in (self.text, self.image, self.search, self.write) if lane is not None]
 
 
 class App:
     """One server: ``start``, then ``stop`` or ``run`` until a signal."""
 
     def __init__(self, settings: Settings) -> None:
-        """Load the models and the index; seconds, and no port is open yet.
+        """Load the models and open the collections; seconds, and no port is open yet.
 
         Raises UnusableBundle, UnusableIndex or DeviceUnavailable.
         """
         self.settings = settings
         self.encoders = _load_encoders(settings)
-        self.collection = _load_collection(settings, self.encoders.manifest)
-        self.lanes = _lanes(settings, self.encoders, self.collection)
+        self.data = _open_data(settings, self.encoders)
+        self.lanes = _lanes(settings, self.encoders, self.data)
+        self.operations = None if self.data is None else _operations(settings, self.encoders, self.data)
         self._decoders = ThreadPoolExecutor(settings.decode_threads or settings.cores, thread_name_prefix="decode")
         self._server = self._rpc()
         self.port = 0
 
     def _rpc(self) -> RpcServer:
-        settings, encoders, collection = self.settings, self.encoders, self.collection
+        settings, encoders, lanes, data = self.settings, self.encoders, self.lanes, self.data
         limits = RequestLimits(
             max_text_bytes=settings.max_text_bytes,
             max_top_k=settings.max_top_k,
@@ -71,24 +88,23 @@ class App:
         embed = EmbedService(
             tokenizer=encoders.tokenizer,
             preprocessor=encoders.preprocessor,
-            text_lane=self.lanes.text,
-            image_lane=self.lanes.image,
+            text_lane=lanes.text,
+            image_lane=lanes.image,
             decoders=self._decoders,
             limits=limits,
         )
-        search = None
-        if collection is not None and self.lanes.search is not None:
-            search = SearchService(
-                embed=embed,
-                lane=self.lanes.search,
-                items=collection,
-                dimension=encoders.manifest.dimension,
-                max_nprobe=collection.index.max_nprobe,
-                limits=limits,
-            )
-        options = RpcOptions(settings.listen, settings.max_message_bytes, settings.max_concurrent_streams)
-        embedding = EmbeddingServicer(embed, _model(encoders.manifest), settings.stream_window)
-        return RpcServer(options, embedding, SearchServicer(search))
+        search = catalogue = None
+        dimension = encoders.manifest.dimension
+        if data is not None and lanes.search is not None and lanes.write is not None:
+            search = SearchService(embed=embed, lane=lanes.search, data=data, dimension=dimension, limits=limits)
+            catalogue = CatalogueService(embed=embed, lane=lanes.write, data=data, dimension=dimension, limits=limits)
+        return RpcServer(
+            RpcOptions(settings.listen, settings.max_message_bytes, settings.max_concurrent_streams),
+            EmbeddingServicer(embed, _model(encoders.manifest), settings.stream_window),
+            SearchServicer(search),
+            CatalogueServicer(catalogue, self.operations),
+            OperationsServicer(self.operations),
+        )
 
     async def start(self) -> None:
         """``listen``, then ``warm_up``."""
@@ -115,8 +131,10 @@ class App:
             await lane.stop()
             logger.info("the %s lane did %d items in %d batches", lane.name, lane.counts.items, lane.counts.batches)
         self._decoders.shutdown()
-        if self.collection is not None:
-            self.collection.close()
+        if self.operations is not None:
+            self.operations.cancel_all()
+        if self.data is not None:
+            await asyncio.to_thread(self.data.close)
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once."""
@@ -177,24 +195,41 @@ def _load_encoders(settings: Settings) -> Encoders:
     return load_encoders(settings.bundle, options, limits)
 
 
-def _load_collection(settings: Settings, manifest: Manifest) -> Collection | None:
-    if settings.index is None:
+def _open_data(settings: Settings, encoders: Encoders) -> DataDirectory | None:
+    if settings.data is None:
         return None
-    collection = open_collection(settings.index, device=settings.device, threads=settings.search_threads or None)
-    if collection.model_hash not in {None, manifest.weight_hash}:
-        raise UnusableIndex(
-            f"the index {settings.index} was built with another model (weights {collection.model_hash}) "
-            f"than the bundle {settings.bundle} (weights {manifest.weight_hash})"
-        )
-    if collection.index.dimension != manifest.dimension:
-        raise UnusableIndex(
-            f"the index {settings.index} holds vectors of {collection.index.dimension} components, "
-            f"the bundle {settings.bundle} makes {manifest.dimension}"
-        )
-    return collection
+    manifest = encoders.manifest
+    derive = functools.partial(_derive, settings, encoders, unreported)
+    options = CollectionOptions(
+        dimension=manifest.dimension,
+        model_hash=manifest.weight_hash,
+        derive=derive,
+        device=settings.device,
+        threads=settings.search_threads or None,
+    )
+    return DataDirectory(settings.data, options)
 
 
-def _lanes(settings: Settings, encoders: Encoders, collection: Collection | None) -> Lanes:
+def _operations(settings: Settings, encoders: Encoders, data: DataDirectory) -> Operations:
+    def rebuild(collection: str, report: Report) -> IndexManifest:
+        return data.collection(collection).rebuild(functools.partial(_derive, settings, encoders, report))
+
+    return Operations(data, rebuild)
+
+
+def _derive(
+    settings: Settings, encoders: Encoders, report: Report, directory: Path, reader: CatalogueReader
+) -> IndexManifest:
+    """Build a collection's index beside serving, tuned with texts of its own metadata."""
+    # Half of the cores: the others serve.
+    options = IndexOptions(threads=settings.search_threads or max(1, settings.cores // 2))
+    embed = TextEmbedder(encoders.tokenizer, encoders.text)
+    with RejectLog(directory, Tally()) as rejects:
+        queries = metadata_queries(reader, embed, options.seed, report)
+        return derive_index(directory, reader, queries=queries, options=options, report=report, rejects=rejects)[0]
+
+
+def _lanes(settings: Settings, encoders: Encoders, data: DataDirectory | None) -> Lanes:
     def policy(max_items: int, max_cost: int, overhead: int = 0) -> BatchPolicy:
         return BatchPolicy(
             max_items, max_cost, overhead, bulk_share=settings.bulk_share, max_delay_s=settings.max_batch_delay_ms / 1e3
@@ -204,13 +239,16 @@ def _lanes(settings: Settings, encoders: Encoders, collection: Collection | None
     image_policy = policy(settings.image_batch_items, settings.image_batch_items)
     search_policy = policy(settings.search_batch_items, settings.search_batch_items)
     capacity, workers = settings.lane_capacity, encoder_workers(settings, encoders)
-    searcher = None if collection is None else Searcher(collection.index)
+    searcher = None if data is None else Searcher(data)
     run_text = functools.partial(encode_batch, encoders.text.encode, searcher)
     run_image = functools.partial(encode_batch, encoders.image.encode, searcher)
     return Lanes(
         text=Lane("text", run_text, text_policy, capacity=capacity, workers=workers),
         image=Lane("image", run_image, image_policy, capacity=capacity, workers=workers),
         search=None if searcher is None else Lane("search", searcher.lookup, search_policy, capacity=capacity),
+        write=None
+        if data is None
+        else Lane("write", functools.partial(write_batch, data), policy(WRITES, WRITE_ITEMS), capacity=capacity),
     )
 
 

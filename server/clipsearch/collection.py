@@ -197,6 +197,11 @@ class Collection:
         logger.info("collection %s: rebuilding the index (%s)", self.name, due.reason)
         threading.Thread(target=self._rebuild_quietly, name=f"rebuild-{self.name}", daemon=True).start()
 
+    def check_not_rebuilding(self) -> None:
+        """Raise RebuildRunning while the index is being built."""
+        if self._rebuilding.locked():
+            raise RebuildRunning(f"the index of collection {self.name} is being built already")
+
     def _rebuild_quietly(self) -> None:
         try:
             self.rebuild()

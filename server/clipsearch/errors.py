@@ -204,6 +204,13 @@ class ItemNotFound(ClipsearchError):
     reason = "ITEM_NOT_FOUND"
 
 
+class OperationNotFound(ClipsearchError):
+    """No operation has this name, or it was forgotten."""
+
+    code = Code.NOT_FOUND
+    reason = "OPERATION_NOT_FOUND"
+
+
 class CollectionNotFound(ClipsearchError):
     """No collection has this name."""
 

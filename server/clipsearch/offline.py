@@ -21,8 +21,8 @@ from clipsearch.services.build_index import (
     TextEmbedder,
     TextQueries,
     derive_index,
+    metadata_queries,
     read_queries,
-    sample_texts,
 )
 from clipsearch.services.build_parquet import open_parquet
 from clipsearch.services.build_pictures import Embedder
@@ -125,5 +125,4 @@ def _queries(
         return TextQueries(f"{path.name} (SHA-256 {digest[:12]})", load)
     if embed is None:
         return None
-    texts = sample_texts(reader, options.seed)
-    return TextQueries("metadata", functools.partial(embed, texts, report)) if texts else None
+    return metadata_queries(reader, embed, options.seed, report)

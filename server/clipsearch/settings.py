@@ -25,7 +25,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
 
     bundle: Path = Field(description="Directory of the exported model bundle. Required.")
-    index: Path | None = Field(None, description="Directory made by `clipsearch index build`; none: embed only.")
+    data: Path | None = Field(
+        None, description="Directory of the collections, one sub-directory each, made if missing; none: embed only."
+    )
     listen: str = Field("127.0.0.1:50051", description="Address and port to listen on; port 0 picks a free one.")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where the model runs; auto takes CUDA if there."

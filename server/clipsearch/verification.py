@@ -28,5 +28,4 @@ def verify(collection: Path) -> Verification:
 def _read_index(path: Path) -> DerivedIndex:
     manifest = read_manifest(path)
     check_files(path, manifest, hashes=True)
-    ids = open_ids(path, manifest.size)
-    return DerivedIndex(manifest.seq, open_rows(path, manifest.size), [ids[i] for i in range(len(ids))])
+    return DerivedIndex(manifest.seq, open_rows(path, manifest.size), open_ids(path, manifest.size))

@@ -5,7 +5,9 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,6 +82,35 @@ def test_a_failure_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
         assert (writer.seq, writer.known(["i2", "i3", "i4"])) == (1, {})
         (applied,) = writer.apply([items(2, 4)])
         assert isinstance(applied, Applied) and applied.rows.tolist() == [2, 3, 4, 5]
+
+
+class UnsureConnection:
+    """A connection whose next COMMIT reports a failed flush, though all of it has reached the disk."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection, self._fails = connection, True
+
+    def execute(self, statement: str, *parameters: Any) -> Any:
+        result = self._connection.execute(statement, *parameters)
+        if statement == "COMMIT" and self._fails:
+            self._fails = False
+            raise sqlite3.OperationalError("disk I/O error")
+        return result
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
+def test_a_commit_of_unknown_outcome_is_not_acknowledged_and_safe_to_repeat(tmp_path: Path) -> None:
+    first, second = replace(items(0, 2), request_id="one"), replace(items(2, 2), request_id="two")
+    with CatalogueWriter(tmp_path, DIMENSION, None) as writer:
+        writer._connection = UnsureConnection(writer._connection)  # type: ignore[assignment]
+        with pytest.raises(StorageFailed, match="disk I/O error"):
+            writer.apply([first])
+        again, other = writer.apply([first, second])
+        assert isinstance(again, Applied) and isinstance(other, Applied)
+        assert (again.repeated, again.seq, other.repeated, other.seq) == (True, 1, False, 2)
+        assert other.rows.tolist() == [2, 3]
 
 
 def test_a_second_process_may_not_write(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from clipsearch.catalogue.failures import storage_errors
 from clipsearch.catalogue.schema import FILE, catalogue_file, connect_reader
+from clipsearch.disk import flush
 from clipsearch.errors import InvalidInput
 
 
@@ -32,18 +33,10 @@ def backup(collection: Path, to: Path) -> int:
             # In one step: that is one read transaction, so a writer can neither change the copy nor restart it.
             source.backup(copy, pages=-1)
             seq = int(copy.execute("SELECT value FROM meta WHERE key = 'seq'").fetchone()[0])
-        _sync(unfinished)
+        flush(unfinished)
         unfinished.rename(target)
-        _sync(to)
+        flush(to)
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
     return seq
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

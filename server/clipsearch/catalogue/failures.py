@@ -18,11 +18,12 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise _typed(path, error) from error
+        raise _typed(path.name, error) from error
 
 
-def _typed(path: Path, error: sqlite3.Error) -> ClipsearchError:
-    # The sqlite3 module's own complaints carry no code.
+def _typed(name: str, error: sqlite3.Error) -> ClipsearchError:
+    # The file's name without its directory: these messages reach remote callers.
     if getattr(error, "sqlite_errorcode", None) in _NO_ROOM:
-        return StorageFull(f"there is no room to write {path} ({error}); nothing was stored")
-    return StorageFailed(f"{path} failed ({error}); `sqlite_errorname` {getattr(error, 'sqlite_errorname', 'none')}")
+        return StorageFull(f"there is no room to write {name} ({error}); nothing was stored")
+    # The sqlite3 module's own complaints carry no name.
+    return StorageFailed(f"{name} failed: {error} ({getattr(error, 'sqlite_errorname', type(error).__name__)})")

@@ -21,6 +21,9 @@ _MANY = 1000
 
 _ITEM = f"SELECT row, id, metadata, uri, content_hash, seq, embedding, checksum FROM {LIVE}"
 
+_NO_END = 2**63 - 1
+"""SQLite's largest integer: no row has it."""
+
 _COUNTS = "SELECT count(*) - count(deleted_seq), count(deleted_seq) FROM items INDEXED BY deaths"
 
 _LIVE_ROWS = "SELECT row FROM items INDEXED BY deaths WHERE deleted_seq IS NULL AND row >= ? ORDER BY row"
@@ -168,13 +171,17 @@ class CatalogueReader:
         found.sort()
         return found
 
-    def matching(self, select: str, parameters: Sequence[object]) -> Rows:
-        """Return the rows that a SELECT of one column of ``items`` finds, int64, in its order.
+    def matching(
+        self, condition: str, parameters: Sequence[object], first_row: int = 0, end_row: int = _NO_END
+    ) -> Rows:
+        """Return the rows from ``first_row`` to before ``end_row`` that fulfil an SQL condition, int64 ascending.
 
-        It must come from a compiler, never from a caller. Rows that are dead may be among them, so that the answer for
-        a row never changes and a search on an older view finds what it should; leave out what is tombstoned there.
+        ``condition`` may name the columns of ``items`` and hold a ``?`` for each of ``parameters``; it must come from a
+        compiler, never from a caller. Rows that are dead are among them, so that the answer for a row never changes
+        and a search on an older view finds what it should; leave out what is tombstoned in the view.
         """
-        return self._walks.numbers(select, parameters)
+        select = f"SELECT row FROM items NOT INDEXED WHERE row >= ? AND row < ? AND ({condition}) ORDER BY row"
+        return self._walks.numbers(select, (first_row, end_row, *parameters))
 
     def _item(self, *values: Any, with_embedding: bool) -> StoredItem:
         row, item_id, metadata, uri, content_hash, seq, blob, expected = values

@@ -10,9 +10,11 @@ highest one that is there does not tell. ``requests`` remembers what was answere
 
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from clipsearch.catalogue.failures import storage_errors
 from clipsearch.errors import UnusableIndex
 
 FILE = "catalogue.sqlite"
@@ -65,8 +67,9 @@ def catalogue_file(collection: Path) -> Path:
 
 
 def connect_writer(path: Path) -> sqlite3.Connection:
-    """Open the file to write, in autocommit mode, with its tables made; raises UnusableIndex where it is foreign.
+    """Open the file to write, in autocommit mode, with its tables made.
 
+    Raises UnusableIndex where it is foreign or damaged, StorageFull and StorageFailed where it cannot be used now.
     WAL and synchronous=FULL: a committed write survives power loss, and readers never wait for the writer. May be used
     from any thread but one at a time.
     """
@@ -100,16 +103,16 @@ def _prepare(path: Path) -> sqlite3.Connection:
 
 
 def _checked(path: Path, opened: Callable[[], sqlite3.Connection]) -> sqlite3.Connection:
-    try:
+    with storage_errors(path), _damage_refused(path):
         connection = opened()
-    except sqlite3.Error as error:
-        raise _unreadable(path, error) from error
-    try:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    except sqlite3.Error as error:
-        connection.close()
-        raise _unreadable(path, error) from error
+        try:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version == FORMAT_VERSION:
+                # Reads the schema and a table, which a file that was torn or cut off does not survive.
+                connection.execute("SELECT count(*) FROM meta").fetchone()
+        except BaseException:
+            connection.close()
+            raise
     if version != FORMAT_VERSION:
         connection.close()
         raise UnusableIndex(
@@ -120,5 +123,15 @@ def _checked(path: Path, opened: Callable[[], sqlite3.Connection]) -> sqlite3.Co
     return connection
 
 
-def _unreadable(path: Path, error: sqlite3.Error) -> UnusableIndex:
-    return UnusableIndex(f"{path} is not a catalogue that can be read ({error}); restore a backup or build it anew")
+@contextmanager
+def _damage_refused(path: Path) -> Iterator[None]:
+    """Tell a file that is damaged or foreign from one that cannot be used now: only the first is to be replaced."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        # The low byte is the kind of error, the rest a detail of it.
+        if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+            raise
+        raise UnusableIndex(
+            f"{path} is not a catalogue that can be read ({error}); restore a backup or build it anew"
+        ) from error

@@ -1,9 +1,10 @@
 """Is what is stored what was written? Reads everything, while others may write."""
 
-from collections.abc import Sequence
+import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -13,21 +14,29 @@ from clipsearch.catalogue.schema import catalogue_file, connect_reader
 from clipsearch.ports import Rows
 
 _PROBLEMS = 100
-"""Problems of one kind that are listed; a file that is damaged all over needs no longer list."""
+"""Problems that are listed, of the catalogue and of the index; what is damaged all over needs no longer list."""
+
+
+class Ids(Protocol):
+    """The ids of an index by position."""
+
+    def __getitem__(self, position: int) -> str:
+        """Return the id at a position."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class DerivedIndex:
-    """What an index says it holds: the rows int64 ascending that lived at ``seq``, and their ids."""
+    """What an index says it holds: the rows int64 [n] that lived at ``seq``, and their ids."""
 
     seq: int
     rows: Rows
-    ids: Sequence[str]
+    ids: Ids
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What was found: how many rows were read, one sentence for each problem, and the ids of damaged embeddings."""
+    """What was found: how many rows there are, one sentence for each problem, and the ids of damaged embeddings."""
 
     live: int
     tombstones: int
@@ -49,44 +58,72 @@ def verify_catalogue(collection: Path, index: DerivedIndex | None = None) -> Ver
     with closing(connect_reader(path)) as connection, storage_errors(path):
         # One state for all that is compared; it keeps the log from being folded meanwhile, which only costs space.
         connection.execute("BEGIN")
-        problems = [f"structure: {found}" for (found,) in connection.execute("PRAGMA integrity_check") if found != "ok"]
-        if problems:
+        structure = [text for (text,) in connection.execute("PRAGMA integrity_check") if text != "ok"]
+        if structure:
             # Reading on through a broken tree would report consequences, or fail.
-            return Verification(0, 0, tuple(problems[:_PROBLEMS]), ())
-        meta = dict(connection.execute("SELECT key, value FROM meta"))
-        live = tombstones = 0
-        damaged: list[str] = []
-        damaged_rows: set[int] = set()
-        expected: dict[int, str] = {}
-        numbers: list[str] = []
-        select = "SELECT row, id, embedding, checksum, seq, deleted_seq FROM items ORDER BY row"
-        for row, item_id, blob, stored, seq, deleted_seq in connection.execute(select):
-            live += deleted_seq is None
-            tombstones += deleted_seq is not None
-            if len(blob) != 2 * meta["dimension"] or checksum(blob) != stored:
-                damaged.append(item_id)
-                damaged_rows.add(row)
-            if row >= meta["next_row"] or max(seq, deleted_seq or 0) > meta["seq"]:
-                numbers.append(f"row {row} of sequence number {seq} is newer than the catalogue says it is")
-            if index is not None and seq <= index.seq and (deleted_seq is None or deleted_seq > index.seq):
-                expected[row] = item_id
-    problems += numbers[:_PROBLEMS]
-    if index is not None:
-        problems += _disagreements(index, expected, damaged_rows, int(meta["seq"]))
-    return Verification(live, tombstones, tuple(problems), tuple(damaged))
+            return Verification(0, 0, tuple(f"structure: {text}" for text in structure[:_PROBLEMS]), ())
+        return _verify_rows(connection, index)
 
 
-def _disagreements(index: DerivedIndex, expected: dict[int, str], damaged: set[int], seq: int) -> list[str]:
-    if index.seq > seq:
-        return [f"the index is of sequence number {index.seq}, the catalogue only of {seq}: it belongs to another one"]
-    found = []
-    for row, item_id in zip(index.rows.tolist(), index.ids, strict=True):
-        if row not in expected:
-            found.append(f"the index holds row {row} ({item_id!r}), which did not live at its sequence number")
-        elif expected[row] != item_id:
-            found.append(f"the index calls row {row} {item_id!r}, the catalogue {expected[row]!r}")
-    missing = sorted(expected.keys() - damaged - set(index.rows.tolist()))
-    found += [f"the index lacks row {row} ({expected[row]!r})" for row in missing]
-    if np.any(np.diff(index.rows) <= 0):
-        found.append("the rows of the index are not ascending")
-    return found[:_PROBLEMS]
+def _verify_rows(connection: sqlite3.Connection, index: DerivedIndex | None) -> Verification:
+    meta = dict(connection.execute("SELECT key, value FROM meta"))
+    comparison = None if index is None else _Comparison(index, meta["seq"])
+    counts = [0, 0]
+    problems: list[str] = []
+    damaged: list[str] = []
+    select = "SELECT row, id, embedding, checksum, seq, deleted_seq FROM items ORDER BY row"
+    for row, item_id, blob, stored, seq, deleted_seq in connection.execute(select):
+        counts[deleted_seq is not None] += 1
+        intact = len(blob) == 2 * meta["dimension"] and checksum(blob) == stored
+        if not intact:
+            damaged.append(item_id)
+        if row >= meta["next_row"] or max(seq, deleted_seq or 0) > meta["seq"]:
+            problems.append(f"row {row} of sequence number {seq} is newer than the catalogue says it is")
+        if comparison is not None:
+            comparison.take(row, item_id, seq, deleted_seq, intact=intact)
+    found = problems[:_PROBLEMS] + ([] if comparison is None else comparison.finish()[:_PROBLEMS])
+    return Verification(counts[0], counts[1], tuple(found), tuple(damaged))
+
+
+@dataclass(slots=True)
+class _Comparison:
+    """Goes through the rows of an index beside those of its catalogue, both ascending."""
+
+    index: DerivedIndex
+    seq: int
+    problems: list[str] = field(default_factory=list)
+    _at: int = 0
+
+    def __post_init__(self) -> None:
+        if self.index.seq > self.seq:
+            self.problems.append(
+                f"the index is of sequence number {self.index.seq}, the catalogue only of {self.seq}: "
+                "it belongs to another one"
+            )
+        elif np.any(np.diff(self.index.rows) <= 0):
+            self.problems.append("the rows of the index are not ascending")
+
+    def take(self, row: int, item_id: str, seq: int, deleted_seq: int | None, *, intact: bool) -> None:
+        """Compare the next row of the catalogue."""
+        self._skip_below(row)
+        lived = seq <= self.index.seq and (deleted_seq is None or deleted_seq > self.index.seq)
+        if self._at == len(self.index.rows) or self.index.rows[self._at] != row:
+            if lived and intact:
+                self.problems.append(f"the index lacks row {row} ({item_id!r})")
+            return
+        called = self.index.ids[self._at]
+        self._at += 1
+        if not lived:
+            self.problems.append(f"the index holds row {row} ({called!r}), which did not live at its sequence number")
+        elif called != item_id:
+            self.problems.append(f"the index calls row {row} {called!r}, the catalogue {item_id!r}")
+
+    def finish(self) -> list[str]:
+        """Return all problems, once the catalogue has no more rows."""
+        self._skip_below(np.iinfo(np.int64).max)
+        return self.problems
+
+    def _skip_below(self, row: int) -> None:
+        while self._at < len(self.index.rows) and self.index.rows[self._at] < row:
+            self.problems.append(f"the index holds row {self.index.rows[self._at]}, which the catalogue has not")
+            self._at += 1

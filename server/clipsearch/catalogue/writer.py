@@ -14,6 +14,7 @@ from clipsearch.catalogue.items import CheckedItem, Known, check_id, check_items
 from clipsearch.catalogue.lock import take_lock
 from clipsearch.catalogue.mutations import Applied, Delete, Mutation, fingerprint, outcomes_from_json, outcomes_to_json
 from clipsearch.catalogue.schema import LIVE, catalogue_file, connect_writer
+from clipsearch.disk import flush
 from clipsearch.errors import (
     BadItemId,
     ClipsearchError,
@@ -45,7 +46,10 @@ class CatalogueWriter:
         Raises UnusableIndex where another process writes it, where it cannot be read, or where it holds embeddings of
         another dimension or of another model: those would be compared with each other as if they meant the same.
         """
-        collection.mkdir(parents=True, exist_ok=True)
+        if not collection.is_dir():
+            collection.mkdir(parents=True)
+            # SQLite sees to the names inside; that of the directory itself is ours.
+            flush(collection.parent)
         self.dimension = dimension
         self.model_hash = model_hash
         self._requests_kept = requests_kept
@@ -110,7 +114,7 @@ class CatalogueWriter:
 
         Raises StorageFull where there is no room, and StorageFailed where the disk failed: no mutation of the group may
         be acknowledged then. Nothing of it is seen by readers; only after a failed flush and a crash upon it can a
-        group turn out to be stored, and then it is so as a whole.
+        group turn out to be stored, and then it is so as a whole. Whoever keeps state in memory compares ``seq`` then.
         """
         # Before the transaction, so that it is as short as it can be.
         checked = [None if isinstance(some, Delete) else check_items(some.items, self.dimension) for some in mutations]
@@ -132,8 +136,8 @@ class CatalogueWriter:
             return self._change(mutation, checked, numbers)
         try:
             check_id(mutation.request_id)
-        except BadItemId as error:
-            return InvalidInput(error.message.replace("item id", "request id"), field="request_id")
+        except BadItemId:
+            return InvalidInput("a request id has 1 to 256 bytes of printable Unicode", field="request_id")
         content = fingerprint(mutation)
         earlier = self._earlier(mutation.request_id, content)
         if earlier is not None:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import faiss
 
+from clipsearch.disk import flush
 from clipsearch.errors import DeviceUnavailable, UnusableIndex
 from clipsearch.index.flat import FlatIndex
 from clipsearch.index.ids import PackedIds, open_ids
@@ -147,7 +148,7 @@ def describe_files(path: Path) -> dict[str, StoredFile]:
     """Return size and SHA-256 of every file of a directory, flushed to the disk first."""
     described = {}
     for file in sorted(path.iterdir()):
-        _sync(file)
+        flush(file)
         described[file.name] = StoredFile(bytes=file.stat().st_size, sha256=_sha256(file))
     return described
 
@@ -160,15 +161,15 @@ def publish(building: Path, manifest: IndexManifest, collection: Path) -> Path:
     """
     file = building / MANIFEST
     file.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    _sync(file)
-    _sync(building)
+    flush(file)
+    flush(building)
     final = snapshot_path(collection, manifest.seq)
     if final.exists():
         # A directory cannot replace a directory that has files. A crash between these two renames leaves no index of
         # this number, which the next build notices.
         final.rename(building.with_name(building.name + ".old"))
     building.rename(final)
-    _sync(collection)
+    flush(collection)
     for path in collection.iterdir():
         if path != final and (_SNAPSHOT.fullmatch(path.name) or path.name.startswith(BUILDING)):
             shutil.rmtree(path)
@@ -187,15 +188,6 @@ def start_building(collection: Path) -> Path:
     path = collection / f"{BUILDING}{os.getpid()}"
     path.mkdir()
     return path
-
-
-def _sync(path: Path) -> None:
-    """Flush a file or directory to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _sha256(path: Path) -> str:

@@ -2,12 +2,11 @@
 
 from google.longrunning import operations_pb2
 
-from clipsearch.catalogue.mutations import Change
 from clipsearch.errors import NoIndex, UnknownEnumValue
 from clipsearch.ports import Priority
 from clipsearch.rpc import convert, convert_catalogue
 from clipsearch.rpc.status import Context, answers_errors
-from clipsearch.services.catalogue import CatalogueService
+from clipsearch.services.catalogue import CatalogueService, Change
 from clipsearch.services.operations import Operations
 from clipsearch.v1 import catalogue_pb2 as pb
 from clipsearch.v1 import catalogue_pb2_grpc, common_pb2
@@ -68,9 +67,7 @@ class CatalogueServicer(catalogue_pb2_grpc.CatalogueServiceServicer):
         return pb.CreateCollectionResponse()
 
     @answers_errors
-    async def ListCollections(
-        self, request: pb.ListCollectionsRequest, context: Context
-    ) -> pb.ListCollectionsResponse:
+    async def ListCollections(self, request: pb.ListCollectionsRequest, context: Context) -> pb.ListCollectionsResponse:
         return pb.ListCollectionsResponse(collections=self._catalogue().names())
 
     @answers_errors

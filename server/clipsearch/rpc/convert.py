@@ -1,6 +1,7 @@
 """Messages to plain values and back."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,12 +9,12 @@ from google.protobuf import struct_pb2
 from grpc import aio
 from numpy.typing import NDArray
 
-from clipsearch.errors import BadVector, ClipsearchError, MissingInput, UnknownEnumValue
+from clipsearch.errors import BadVector, ClipsearchError, InvalidInput, MissingInput, UnknownEnumValue
 from clipsearch.ports import Priority
 from clipsearch.rpc.status import to_status
 from clipsearch.services.call import Call, Stages
 from clipsearch.services.embed import Embedded, EmbedInput, ImageInput, TextInput
-from clipsearch.services.search import Found, ItemInput, QueryInput, SearchQuery, VectorInput
+from clipsearch.services.search import Found, ItemInput, QueryInput, SearchQuery, Term, VectorInput
 from clipsearch.v1 import common_pb2, embedding_pb2, search_pb2
 
 DEFAULT_TOP_K = 10
@@ -109,12 +110,34 @@ def search_query(request: search_pb2.SearchRequest) -> SearchQuery:
         raise UnknownEnumValue(f"view {request.view} is not known", field="view")
     check_format(request.format)
     return SearchQuery(
-        query=_query_input(request.query),
+        terms=_terms(request),
         top_k=request.top_k if request.HasField("top_k") else DEFAULT_TOP_K,
+        collection=request.collection,
         nprobe=request.nprobe if request.HasField("nprobe") else None,
+        filter=request.filter,
+        min_seq=request.min_sequence_number,
+        exclude_ids=request.exclude_ids,
+        min_score=request.min_score if request.HasField("min_score") else None,
         with_metadata=request.view >= search_pb2.VIEW_METADATA,
         with_vectors=request.view == search_pb2.VIEW_FULL,
     )
+
+
+def _terms(request: search_pb2.SearchRequest) -> Sequence[Term]:
+    if not request.terms:
+        return (Term(_query_input(request.query)),)
+    if request.HasField("query"):
+        raise InvalidInput("give either query or terms, not both", field="terms")
+    terms = []
+    for i, term in enumerate(request.terms):
+        place = f"terms[{i}].query"
+        try:
+            query = _query_input(term.query)
+        except ClipsearchError as error:
+            error.field = f"terms[{i}].{error.field}"
+            raise
+        terms.append(Term(query, term.weight if term.HasField("weight") else 1.0, place))
+    return terms
 
 
 def _query_input(query: search_pb2.Query) -> QueryInput:
@@ -135,14 +158,17 @@ def search_response(found: Found, format_: int, started: float) -> search_pb2.Se
     hits = [search_pb2.Hit(id=id_, score=score) for id_, score in zip(found.ids, found.scores, strict=True)]
     if found.metadata is not None:
         for hit, metadata in zip(hits, found.metadata, strict=True):
-            hit.metadata.CopyFrom(_struct(metadata))
+            hit.metadata.CopyFrom(struct_of(metadata))
     if found.vectors is not None:
         for hit, vector in zip(hits, found.vectors, strict=True):
             hit.embedding.CopyFrom(embedding(vector, format_))
-    return search_pb2.SearchResponse(hits=hits, truncated=found.truncated, timings=timings(found.stages, started))
+    return search_pb2.SearchResponse(
+        hits=hits, truncated=found.truncated, timings=timings(found.stages, started), sequence_number=found.seq
+    )
 
 
-def _struct(metadata: dict[str, Any]) -> struct_pb2.Struct:
+def struct_of(metadata: dict[str, Any]) -> struct_pb2.Struct:
+    """Metadata as a message."""
     struct = struct_pb2.Struct()
     struct.update(metadata)
     return struct

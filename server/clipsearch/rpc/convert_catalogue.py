@@ -7,16 +7,12 @@ from google.longrunning import operations_pb2
 from google.protobuf import any_pb2, struct_pb2, timestamp_pb2
 from google.protobuf.json_format import MessageToDict
 
-from clipsearch.catalogue.mutations import Change
-from clipsearch.catalogue.reader import StoredItem
-from clipsearch.collection import CollectionStats
 from clipsearch.errors import ClipsearchError
-from clipsearch.index.manifest import IndexManifest
 from clipsearch.rpc import convert
 from clipsearch.rpc.status import to_status
-from clipsearch.services.catalogue import Content, ImagesInput, NewItem, Written
+from clipsearch.services.catalogue import Change, CollectionStats, Content, ImagesInput, NewItem, StoredItem, Written
 from clipsearch.services.embed import TextInput
-from clipsearch.services.operations import Operation
+from clipsearch.services.operations import IndexManifest, Operation
 from clipsearch.services.search import VectorInput
 from clipsearch.v1 import catalogue_pb2 as pb
 
@@ -35,9 +31,7 @@ def new_items(messages: Sequence[pb.UpsertItem]) -> list[NewItem | ClipsearchErr
     items: list[NewItem | ClipsearchError] = []
     for message in messages:
         try:
-            items.append(
-                NewItem(message.id, _content(message), metadata_of(message.metadata), message.uri or None)
-            )
+            items.append(NewItem(message.id, _content(message), metadata_of(message.metadata), message.uri or None))
         except ClipsearchError as error:
             items.append(error)
     return items
@@ -86,7 +80,7 @@ def upsert_response(written: Written, started: float) -> pb.UpsertItemsResponse:
 def item(stored: StoredItem, format_: int) -> pb.Item:
     """A stored item; its embedding where it was read."""
     message = pb.Item(id=stored.id, uri=stored.uri or "", sequence_number=stored.seq)
-    message.metadata.update(stored.metadata)
+    message.metadata.CopyFrom(convert.struct_of(stored.metadata))
     if stored.embedding is not None:
         message.embedding.CopyFrom(convert.embedding(stored.embedding.astype("<f4"), format_))
     return message
@@ -110,9 +104,7 @@ def index_stats(manifest: IndexManifest) -> pb.IndexStats:
     """A derived index, as its manifest tells."""
     built_at = timestamp_pb2.Timestamp()
     built_at.FromDatetime(datetime.fromisoformat(manifest.built_at))
-    message = pb.IndexStats(
-        sequence_number=manifest.seq, kind=manifest.kind, size=manifest.size, build_time=built_at
-    )
+    message = pb.IndexStats(sequence_number=manifest.seq, kind=manifest.kind, size=manifest.size, build_time=built_at)
     if manifest.ivfpq is not None:
         message.nlist, message.code_bytes = manifest.ivfpq.nlist, manifest.ivfpq.m
         message.nprobe = manifest.ivfpq.nprobe

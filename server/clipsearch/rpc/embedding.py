@@ -91,9 +91,4 @@ def _at(result: Embedded | ClipsearchError, place: str) -> Embedded | Clipsearch
 
 
 def _longest(results: Sequence[Embedded | ClipsearchError]) -> Stages:
-    stages = [result.stages for result in results if isinstance(result, Embedded)]
-    return Stages(
-        preprocess_s=max((stage.preprocess_s for stage in stages), default=0.0),
-        queue_s=max((stage.queue_s for stage in stages), default=0.0),
-        encode_s=max((stage.encode_s for stage in stages), default=0.0),
-    )
+    return Stages.longest(result.stages for result in results if isinstance(result, Embedded))

@@ -1,6 +1,8 @@
 """google.longrunning.Operations: watching and stopping long jobs."""
 
 import asyncio
+import math
+import time
 
 from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.protobuf import empty_pb2
@@ -10,8 +12,10 @@ from clipsearch.rpc.convert_catalogue import operation
 from clipsearch.rpc.status import Context, answers_errors
 from clipsearch.services.operations import Operations
 
+POLL_S = 0.1
 
-class OperationsServicer(operations_pb2_grpc.OperationsServicer):
+
+class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignore[misc]  # has no stubs
     """The standard service; without a data directory there are no operations."""
 
     def __init__(self, operations: Operations | None) -> None:
@@ -36,8 +40,12 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):
     ) -> operations_pb2.Operation:
         job = self._known().get(request.name)
         remaining = context.time_remaining()
-        timeouts = [value for value in (remaining, request.timeout.ToSeconds() or None) if value is not None]
-        await asyncio.to_thread(job.done.wait, min(timeouts, default=None))
+        asked = request.timeout.ToTimedelta().total_seconds() if request.HasField("timeout") else None
+        timeouts = [seconds for seconds in (remaining, asked) if seconds is not None]
+        until = time.monotonic() + min(timeouts, default=math.inf)
+        # Looking now and then rather than waiting on a thread: watchers of slow jobs would use up the threads.
+        while not job.done.is_set() and (left := until - time.monotonic()) > 0.0:  # noqa: ASYNC110  # set by a thread
+            await asyncio.sleep(min(left, POLL_S))
         return operation(job)
 
     @answers_errors

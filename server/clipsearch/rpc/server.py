@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from google.longrunning import operations_pb2, operations_pb2_grpc
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
@@ -9,12 +10,23 @@ from grpc_health.v1.health import aio as aio_health
 from grpc_reflection.v1alpha import reflection
 
 from clipsearch.errors import ConfigError
+from clipsearch.rpc.catalogue import CatalogueServicer
 from clipsearch.rpc.embedding import EmbeddingServicer
+from clipsearch.rpc.operations import OperationsServicer
 from clipsearch.rpc.search import SearchServicer
-from clipsearch.v1 import embedding_pb2, embedding_pb2_grpc, search_pb2, search_pb2_grpc
+from clipsearch.v1 import (
+    catalogue_pb2,
+    catalogue_pb2_grpc,
+    embedding_pb2,
+    embedding_pb2_grpc,
+    search_pb2,
+    search_pb2_grpc,
+)
 
 EMBEDDING = embedding_pb2.DESCRIPTOR.services_by_name["EmbeddingService"].full_name
 SEARCH = search_pb2.DESCRIPTOR.services_by_name["SearchService"].full_name
+CATALOGUE = catalogue_pb2.DESCRIPTOR.services_by_name["CatalogueService"].full_name
+OPERATIONS = operations_pb2.DESCRIPTOR.services_by_name["Operations"].full_name
 
 Status = health_pb2.HealthCheckResponse
 
@@ -32,7 +44,14 @@ class RpcOptions:
 class RpcServer:
     """The transport and its servicers; starts NOT_SERVING."""
 
-    def __init__(self, options: RpcOptions, embedding: EmbeddingServicer, search: SearchServicer) -> None:
+    def __init__(
+        self,
+        options: RpcOptions,
+        embedding: EmbeddingServicer,
+        search: SearchServicer,
+        catalogue: CatalogueServicer,
+        operations: OperationsServicer,
+    ) -> None:
         self._server = aio.server(
             options=(
                 ("grpc.max_receive_message_length", options.max_message_bytes),
@@ -44,9 +63,13 @@ class RpcServer:
         )
         embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(embedding, self._server)
         search_pb2_grpc.add_SearchServiceServicer_to_server(search, self._server)
+        catalogue_pb2_grpc.add_CatalogueServiceServicer_to_server(catalogue, self._server)
+        operations_pb2_grpc.add_OperationsServicer_to_server(operations, self._server)
         self._health = aio_health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((EMBEDDING, SEARCH, HEALTH_SERVICE, reflection.SERVICE_NAME), self._server)
+        reflection.enable_server_reflection(
+            (EMBEDDING, SEARCH, CATALOGUE, OPERATIONS, HEALTH_SERVICE, reflection.SERVICE_NAME), self._server
+        )
         self._listen = options.listen
 
     async def start(self) -> int:
@@ -60,8 +83,9 @@ class RpcServer:
         return port
 
     async def report(self, serving: bool, *, search: bool) -> None:
-        """Set the health of the whole server and of each service; ``search`` is False without an index."""
-        for service, up in (("", serving), (EMBEDDING, serving), (SEARCH, serving and search)):
+        """Set the health of the whole server and of each service; ``search`` is False without a data directory."""
+        with_data = serving and search
+        for service, up in (("", serving), (EMBEDDING, serving), (SEARCH, with_data), (CATALOGUE, with_data)):
             await self._health.set(service, Status.SERVING if up else Status.NOT_SERVING)
 
     async def stop(self, grace_s: float) -> None:

@@ -1,5 +1,6 @@
 """The last step of a build: the index, derived from the catalogue, tuned for pictures and for texts."""
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,12 @@ class TextQueries:
 
     origin: str
     load: Callable[[], Vectors]
+
+
+def metadata_queries(reader: CatalogueReader, embed: TextEmbedder, seed: int, report: Report) -> TextQueries | None:
+    """Texts of the items' own metadata as queries to tune with; None where there are none."""
+    texts = sample_texts(reader, seed)
+    return TextQueries("metadata", functools.partial(embed, texts, report)) if texts else None
 
 
 def derive_index(

@@ -24,6 +24,18 @@ from clipsearch.services.limits import RequestLimits
 from clipsearch.services.search import VectorInput, unit_vector
 from clipsearch.services.searcher import Vector
 
+# What the layer above needs of the layers below.
+__all__ = [
+    "CatalogueService",
+    "Change",
+    "CollectionStats",
+    "Content",
+    "ImagesInput",
+    "NewItem",
+    "StoredItem",
+    "Written",
+]
+
 DEFAULT_PAGE = 50
 MAX_PAGE = 1000
 

@@ -14,6 +14,9 @@ from clipsearch.index.manifest import IndexManifest
 
 logger = logging.getLogger(__name__)
 
+# What the layer above needs of the layers below.
+__all__ = ["IndexManifest", "Operation", "Operations"]
+
 KEPT = 100
 """Finished operations that can still be asked for; the oldest are forgotten."""
 

@@ -129,13 +129,13 @@ class Searcher:
             scores, rows = view.search(queries, k, nprobe, first.allowed)
         searched_s = time.monotonic() - started
         return [
-            _trimmed(collection, view, probe, some_scores, some_rows, searched_s)
+            _trimmed(collection, view, probe, some_scores, some_rows, searched_s=searched_s)
             for probe, some_scores, some_rows in zip(probes, scores, rows, strict=True)
         ]
 
 
 def _trimmed(
-    collection: Collection, view: View, probe: Probe, scores: NDArray[np.float32], rows: Rows, searched_s: float
+    collection: Collection, view: View, probe: Probe, scores: NDArray[np.float32], rows: Rows, *, searched_s: float
 ) -> Neighbours:
     """Cut to what the probe asks for, without the places that found nothing (row -1, always last)."""
     if len(rows) and rows[-1] < 0:

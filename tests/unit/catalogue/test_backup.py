@@ -1,5 +1,6 @@
 """Copies made while others write, and the check of a whole catalogue."""
 
+import re
 import sqlite3
 import threading
 from contextlib import closing
@@ -96,13 +97,16 @@ def test_a_whole_catalogue_and_an_index_of_any_age_agree(collection: Path, agree
         (index(3, [2, 3], "cd"), "lacks row 4 .'a'."),
         (index(3, [2, 3, 4], "cxa"), "calls row 3 'x', the catalogue 'd'"),
         (index(4, [2, 3, 4], "cda"), "belongs to another one"),
-        (index(3, [3, 2, 4], "dca"), "not ascending"),
+        (index(3, [2, 3, 4, 5], "cdaz"), "holds row 5, which the catalogue has not"),
     ],
 )
 def test_an_index_that_differs_is_told(collection: Path, differing: DerivedIndex, problem: str) -> None:
     (found,) = verify_catalogue(collection, differing).problems
-    with pytest.raises(AssertionError, match=problem):
-        raise AssertionError(found)
+    assert re.search(problem, found)
+
+
+def test_an_index_out_of_order_is_told(collection: Path) -> None:
+    assert "not ascending" in verify_catalogue(collection, index(3, [3, 2, 4], "dca")).problems[0]
 
 
 def test_damaged_embeddings_are_named_and_missing_from_an_index_rightly(collection: Path) -> None:
@@ -121,10 +125,7 @@ def test_damaged_embeddings_are_named_and_missing_from_an_index_rightly(collecti
 def test_numbers_that_contradict_each_other_are_told(collection: Path, statement: str, problem: str) -> None:
     with closing(sqlite3.connect(collection / FILE)) as connection, connection:
         connection.execute(statement)
-    problems = verify_catalogue(collection).problems
-    assert problems
-    with pytest.raises(AssertionError, match=problem):
-        raise AssertionError(problems[-1])
+    assert re.search(problem, verify_catalogue(collection).problems[-1])
 
 
 def test_a_broken_structure_is_told(collection: Path) -> None:

@@ -111,6 +111,7 @@ def test_a_filter_also_finds_what_died_since(writer: CatalogueWriter, tmp_path: 
         apply_one(writer, Upsert([item("i9", 9, price=100, brand="x"), item("i0", 0, price=0, brand="x")]))
         assert reader.matching(condition, ["x", 4]).tolist() == [5, 7, 9, 10]
         assert reader.matching(condition, ["x", 4], first_row=10).tolist() == [10]
+        assert reader.matching(condition, ["x", 4], first_row=6, end_row=10).tolist() == [7, 9]
         assert reader.matching("0 OR 0", []).tolist() == []
 
 

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from clipsearch.catalogue.filters.compile import CompiledFilter, SqlValue
 
-Query: TypeAlias = Callable[[str, tuple[SqlValue, ...]], Iterable[int]]
-"""Runs a SELECT of one integer column and returns its values; called from any thread, several at a time."""
+Query: TypeAlias = Callable[[str, tuple[SqlValue, ...], int, int], Iterable[int]]
+"""Returns, ascending, the rows from the first number to before the second that fulfil an SQL condition with its
+parameters; called from any thread, several at a time."""
 
 _OVERHEAD_BYTES = 1024
 """About what a set costs beside its rows."""
@@ -124,8 +125,7 @@ class RowSets:
             return slot
 
     def _extended(self, known: _RowSet, compiled: CompiledFilter, end: int) -> _RowSet:
-        sql = f"SELECT row FROM items WHERE row >= ? AND row < ? AND {compiled.sql} ORDER BY row"
-        found = np.fromiter(self._query(sql, (known.end, end, *compiled.parameters)), dtype=np.int64)
+        found = np.fromiter(self._query(compiled.sql, compiled.parameters, known.end, end), dtype=np.int64)
         return _RowSet.of(np.concatenate([known.rows(known.end), found]), end)
 
     def _charge(self, text: str, slot: _Slot) -> None:
