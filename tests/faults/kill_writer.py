@@ -95,7 +95,7 @@ class Death:
 def run_child(collection: Path, seed: int, turn: int) -> Death:
     """Let a child write and die; the way is drawn from the seed."""
     chance = random.Random(f"{seed}/{turn}/parent")
-    way = chance.choice(["statement", "timer", "outside"])
+    way = chance.choice(["statement", "statement", "outside", "timer"])
     last = chance.randrange(GROUPS) if way == "outside" else None
     command = [sys.executable, "-m", "tests.faults.kill_writer", "--child", str(collection), str(seed), str(turn), way]
     acknowledged, how = 0, way
