@@ -23,10 +23,10 @@ class MissingInput(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The sample model and an index of the sample catalogue."""
+    """The sample model and a data directory with the sample catalogue, indexed."""
 
     bundle: Path
-    index: Path
+    data: Path
     catalogue: Path
 
 
@@ -56,10 +56,10 @@ def sample(work: Path, bundle: Path, items: int, seed: int) -> Sample:
         raise MissingInput(f"{bundle} is no bundle; name one with --bundle")
     catalogue = work / f"catalogue-{items}-{seed}"
     write_catalogue(catalogue, items, seed)
-    name = f"index-{fingerprint([], [manifest, catalogue / 'catalogue.json'])}"
+    name = f"data-{fingerprint([], [manifest, catalogue / 'catalogue.json'])}"
     command = [*_clipsearch(), "index", "build", str(catalogue / "images"), "--bundle", str(bundle)]
     command += ["--metadata", str(catalogue / "metadata.jsonl"), "--device", "cpu"]
-    return Sample(bundle, _made(work / name, [*command, "--out"]), catalogue)
+    return Sample(bundle, _made(work / name, [*command, "--out"], inside="default"), catalogue)
 
 
 def _random_checkpoint(work: Path, seed: int, tokenizer: Path) -> Path:
@@ -72,8 +72,10 @@ def _random_checkpoint(work: Path, seed: int, tokenizer: Path) -> Path:
     return _made(work / name, [*command, "--out"])
 
 
-def _made(target: Path, command: Sequence[str]) -> Path:
+def _made(target: Path, command: Sequence[str], inside: str = "") -> Path:
     """Run ``command`` with a scratch path as its last argument and move what it wrote to ``target``, once.
+
+    ``inside`` names a sub-directory of it for the command to write to.
 
     What other fingerprints left behind goes: these are hundreds of MB each.
     """
@@ -84,7 +86,7 @@ def _made(target: Path, command: Sequence[str]) -> Path:
         shutil.rmtree(scratch)
     target.parent.mkdir(parents=True, exist_ok=True)
     # Its table of parity is for who exports by hand; errors and progress go to stderr.
-    subprocess.run([*command, str(scratch)], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([*command, str(scratch / inside)], check=True, stdout=subprocess.DEVNULL)
     for older in target.parent.glob(f"{target.name.rpartition('-')[0]}-*"):
         if len(older.name) == len(target.name):
             shutil.rmtree(older)

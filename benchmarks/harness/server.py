@@ -27,14 +27,14 @@ class Served:
 
 
 @contextmanager
-def clipsearch(bundle: Path, log: Path, *, index: Path | None = None) -> Iterator[Served]:
+def clipsearch(bundle: Path, log: Path, *, data: Path | None = None) -> Iterator[Served]:
     """Run ``clipsearch serve`` on the CPU with default settings, from the moment it reports SERVING.
 
     Raises clipsearch.client.DeadlineExceeded where it does not within two minutes; its log says why.
     """
     arguments = ["--bundle", str(bundle), "--device", "cpu", "--log-level", "warning"]
-    if index is not None:
-        arguments += ["--index", str(index)]
+    if data is not None:
+        arguments += ["--data", str(data)]
     address = f"127.0.0.1:{free_port()}"
     with child([sys.executable, "-m", "clipsearch", "serve", "--listen", address, *arguments], log) as process:
         with Client(address) as client:

@@ -63,17 +63,17 @@ PICTURE_KINDS = ("boots", "lamp")
 @click.option("--port", type=click.IntRange(0, 65535), default=50051, show_default=True, help="0 picks a free one.")
 def demo(once: bool, work: Path, port: int) -> None:
     """Draw the sample catalogue, index it, serve it, search it, and keep serving until Ctrl-C."""
-    catalogue, index = work / "catalogue", work / "index"
+    catalogue, data = work / "catalogue", work / "data"
     work.mkdir(parents=True, exist_ok=True)
     console.rule("1. The catalogue")
     drawn = write_catalogue(catalogue, CATALOGUE_SIZE, seed=CATALOGUE_SEED)
     console.print(f"{CATALOGUE_SIZE} products in {catalogue}" + ("" if drawn else " (drawn before)"))
     console.rule("2. The index")
-    build_index(catalogue, index)
+    build_index(catalogue, data / "default")
     console.rule("3. The server")
     address = f"127.0.0.1:{port or free_port()}"
     queries = [*TEXT_QUERIES, *picture_queries(work / "queries")]
-    with serving(index, address, work / "server.log") as process, Client(address) as client:
+    with serving(data, address, work / "server.log") as process, Client(address) as client:
         wait_until_ready(client, process, work / "server.log")
         console.print(f"serving on {address}, log in {work / 'server.log'}")
         console.rule("4. The queries")
@@ -108,9 +108,9 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serving(index: Path, address: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def serving(data: Path, address: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run ``clipsearch serve`` beside us, logging to ``log``; SIGTERM and a clean end when the block ends."""
-    command = [sys.executable, "-m", "clipsearch", "serve", "--bundle", str(BUNDLE), "--index", str(index)]
+    command = [sys.executable, "-m", "clipsearch", "serve", "--bundle", str(BUNDLE), "--data", str(data)]
     with log.open("wb") as out, subprocess.Popen([*command, "--listen", address], stdout=out, stderr=out) as process:
         try:
             yield process

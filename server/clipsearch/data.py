@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from clipsearch.collection import Collection, CollectionOptions
-from clipsearch.errors import BadCollectionName, CollectionExists, CollectionNotFound
+from clipsearch.errors import BadCollectionName, CollectionExists, CollectionNotFound, ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -23,11 +23,15 @@ class DataDirectory:
     def __init__(self, root: Path, options: CollectionOptions) -> None:
         """Open every collection under ``root``, and an empty default one where there is none.
 
-        Raises UnusableIndex where a collection cannot be opened: a server that silently lacks one is worse than none.
+        Raises ConfigError where there can be no such directory, and UnusableIndex where a collection cannot be opened:
+        a server that silently lacks one is worse than none.
         """
         self._root, self._options = root, options
         self._lock = threading.Lock()
-        root.mkdir(parents=True, exist_ok=True)
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"the data directory {root} cannot be made: {error.strerror}") from error
         for left_over in root.glob(f"{_DELETED}*"):
             shutil.rmtree(left_over)
         names = {path.name for path in root.iterdir() if path.is_dir() and _NAME.fullmatch(path.name)}

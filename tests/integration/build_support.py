@@ -1,6 +1,8 @@
 """What the tests of the offline build share: sources, a run, and what came of it."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clipsearch.catalogue.reader import CatalogueReader
+from clipsearch.collection import Collection, CollectionOptions
 from clipsearch.encoders.load import Encoders
 from clipsearch.index.build import IndexOptions
+from clipsearch.index.manifest import IndexManifest
 from clipsearch.index.rules import Kind
 from clipsearch.offline import Outcome, Request, build_with
 
@@ -36,6 +40,21 @@ def rejects(out: Path) -> dict[str, str]:
 
 def run(request: Request, encoders: Encoders | None = None, kind: Kind = Kind.AUTO) -> Outcome:
     return build_with(encoders, request, IndexOptions(kind=kind, threads=1), silent)
+
+
+@contextmanager
+def opened(directory: Path) -> Iterator[Collection]:
+    """A built directory as the server opens it; it is not asked to build an index."""
+    options = CollectionOptions(DIMENSION, "11" * 32, unasked, device="cpu", threads=1, rebuild_by_itself=False)
+    collection = Collection("built", directory, options)
+    try:
+        yield collection
+    finally:
+        collection.close()
+
+
+def unasked(directory: Path, reader: CatalogueReader) -> IndexManifest:
+    raise AssertionError(f"nobody asked for an index of {directory}")
 
 
 def contents(out: Path) -> dict[str, dict[str, object]]:

@@ -34,7 +34,7 @@ def index(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The catalogue, embedded and indexed by the command line."""
     from clipsearch.cli.index import index as command
 
-    out = tmp_path_factory.mktemp("collections") / "products"
+    out = tmp_path_factory.mktemp("data") / "default"
     arguments = ["build", str(catalogue / "images"), "--bundle", str(SAMPLE_BUNDLE)]
     arguments += ["--metadata", str(catalogue / "metadata.jsonl"), "--out", str(out)]
     result = CliRunner().invoke(command, arguments, catch_exceptions=False)
@@ -47,7 +47,7 @@ def server(index: Path) -> Iterator[Running]:
     """A serving server with an index; limits small enough to be tested."""
     settings = Settings(
         bundle=SAMPLE_BUNDLE,
-        index=index,
+        data=index.parent,
         listen="127.0.0.1:0",
         device="cpu",
         max_batch_items=64,

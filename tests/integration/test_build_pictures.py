@@ -7,12 +7,11 @@ import pytest
 from click.testing import CliRunner
 
 from clipsearch.cli.index import index as command
-from clipsearch.collection import open_collection
 from clipsearch.index.rules import Kind
 from clipsearch.index.storage import open_index
 from clipsearch.offline import Request
 
-from .build_support import contents, draw, rejects, run, write_lines
+from .build_support import contents, draw, opened, rejects, run, write_lines
 from .support import SAMPLE_BUNDLE
 from .tiny_build import tiny_encoders
 
@@ -20,13 +19,12 @@ from .tiny_build import tiny_encoders
 def test_pictures_become_items_by_relative_path(shop: Path, tmp_path: Path) -> None:
     outcome = run(Request(shop, tmp_path / "out"), tiny_encoders())
     assert (outcome.tally.added, outcome.kept, outcome.rebuilt) == (12, 0, True)
-    collection = open_collection(tmp_path / "out", "cpu", 1)
-    row = collection.row_of("shoes/03.png")
-    assert row is not None
-    scores, rows = collection.index.search(collection.index.vectors(np.array([row])), 3)
-    assert collection.ids(rows[0])[0] == "shoes/03.png" and scores[0, 0] == pytest.approx(1, abs=1e-3)
-    assert collection.model_hash == "11" * 32
-    collection.close()
+    with opened(tmp_path / "out") as collection:
+        row = collection.row_of("shoes/03.png")
+        assert row is not None
+        scores, rows = collection.view.search(collection.vector_of(row)[None], 3)
+        assert collection.ids(rows[0])[0] == "shoes/03.png" and scores[0, 0] == pytest.approx(1, abs=1e-3)
+        assert collection.reader.model_hash == "11" * 32
 
 
 def test_bad_pictures_are_listed_and_skipped(shop: Path, tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from clipsearch.catalogue.mutations import Delete
 from clipsearch.catalogue.reader import CatalogueReader, Counts
 from clipsearch.catalogue.schema import FILE
 from clipsearch.catalogue.writer import CatalogueWriter
-from clipsearch.collection import open_collection
 from clipsearch.encoders.load import Encoders
 from clipsearch.errors import UnusableIndex
 from clipsearch.index.rules import Kind
@@ -21,7 +20,7 @@ from clipsearch.offline import Request
 from clipsearch.verification import verify
 from tests.unit.catalogue.support import flip_embedding
 
-from .build_support import ROOT, contents, draw, rejects, run, write_lines
+from .build_support import ROOT, contents, draw, opened, rejects, run, write_lines
 from .tiny_build import DIMENSION, TinyTower, tiny_encoders
 
 
@@ -52,11 +51,10 @@ def test_a_changed_item_becomes_a_new_row_and_the_index_holds_only_live_ones(sho
         assert (reader.row_of("bags/00.png"), reader.counts()) == (12, Counts(live=12, tombstones=1))
     loaded = open_index(tmp_path / "out", "cpu")
     assert loaded.rows.tolist() == list(range(1, 13))
-    collection = open_collection(tmp_path / "out", "cpu", 1)
-    assert collection.row_of("bags/00.png") == 11
-    assert collection.ids(np.array([11, 0])) == ["bags/00.png", "bags/02.png"]
+    with opened(tmp_path / "out") as collection:
+        assert collection.row_of("bags/00.png") == 12
+        assert collection.ids(np.array([12, 1])) == ["bags/00.png", "bags/02.png"]
     assert verify(tmp_path / "out").ok
-    collection.close()
 
 
 def test_a_rerun_over_an_unchanged_source_writes_nothing(shop: Path, tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from grpc_status import rpc_status
 
 from clipsearch.app import App
+from clipsearch.catalogue.writer import CatalogueWriter
+from clipsearch.encoders.manifest import load_bundle
 from clipsearch.errors import ComputeFailed, UnusableBundle, UnusableIndex
 from clipsearch.settings import Settings
 from clipsearch.v1 import embedding_pb2 as pb
@@ -82,20 +84,12 @@ def test_a_damaged_bundle_is_refused(tmp_path: Path) -> None:
         App(Settings(bundle=tmp_path, listen="127.0.0.1:0", device="cpu"))
 
 
-def test_an_index_of_another_model_is_refused(index: Path, tmp_path: Path) -> None:
-    manifest = next(index.glob("index-*")) / "manifest.json"
-    copy = tmp_path / "collection"
-    for file in index.rglob("*"):
-        if file.is_file():
-            target = copy / file.relative_to(index)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(file.read_bytes())
-    text = manifest.read_text()
-    foreign = re.sub(r'"model_hash": "[0-9a-f]+"', f'"model_hash": "{"0" * 64}"', text)
-    assert foreign != text
-    (copy / manifest.relative_to(index)).write_text(foreign)
+def test_a_catalogue_of_another_model_is_refused(tmp_path: Path) -> None:
+    vectors = load_bundle(SAMPLE_BUNDLE).manifest.dimension
+    with CatalogueWriter(tmp_path / "default", vectors, "0" * 64):
+        pass
     with pytest.raises(UnusableIndex, match="another model"):
-        App(Settings(bundle=SAMPLE_BUNDLE, index=copy, listen="127.0.0.1:0", device="cpu"))
+        App(Settings(bundle=SAMPLE_BUNDLE, data=tmp_path, listen="127.0.0.1:0", device="cpu"))
 
 
 @contextmanager
@@ -152,7 +146,7 @@ def test_serving_imports_no_training_stack() -> None:
         (["--bundle", "/nowhere"], "/nowhere"),
         ([], "bundle is required"),
         (["--bundle", str(SAMPLE_BUNDLE), "--listen", "nonsense"], "listen (flag): must be host:port"),
-        (["--bundle", str(SAMPLE_BUNDLE), "--index", "/nowhere"], "/nowhere"),
+        (["--bundle", str(SAMPLE_BUNDLE), "--data", "/dev/null/data"], "/dev/null/data"),
     ],
 )
 def test_a_start_that_cannot_work_says_why_in_one_sentence(flags: list[str], sentence: str) -> None:

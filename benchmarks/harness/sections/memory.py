@@ -59,7 +59,7 @@ def memory(context: Context) -> Outcome:
         random=random,
     )
     with ExitStack() as stack:
-        served = stack.enter_context(clipsearch(ready.bundle, context.log("memory"), index=ready.index))
+        served = stack.enter_context(clipsearch(ready.bundle, context.log("memory"), data=ready.data))
         trace = asyncio.run(_send(context, served, mix))
     return _outcome(trace, context.pace.mixed_warm_up)
 

@@ -42,7 +42,7 @@ def search(context: Context) -> Outcome:
     texts = _texts(context.seed)
     with ExitStack() as stack:
         bare_server = stack.enter_context(bare(context.log("bare")))
-        served = stack.enter_context(clipsearch(ready.bundle, context.log("search"), index=ready.index))
+        served = stack.enter_context(clipsearch(ready.bundle, context.log("search"), data=ready.data))
         bodies = {
             "text": stack.enter_context(bodies_on_disk([_by_text(text) for text in texts])),
             "vector": stack.enter_context(bodies_on_disk(_by_vector(dimension, context.seed))),
