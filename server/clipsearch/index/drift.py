@@ -1,20 +1,19 @@
 """When a base index is due to be built again, and whether its lists and codes have to be trained anew for it.
 
 Everything between two rebuilds is paid for by the searches: the delta is scanned whole by each of them, dead vectors
-are skipped one by one, and lists that were trained for fewer or other vectors hold too much or the wrong things. The
-rules, the first that applies being the reason given:
+are skipped one by one, and lists that were trained for fewer or other vectors hold too much or the wrong things.
 
-1. *kind*: the number that lives calls for the other kind of index (`rules.choose_kind`): train.
-2. *growth*: it calls for another number of lists (`rules.choose_nlist`, which moves in powers of two, so after growth
-   or shrinkage to about a fourfold): due once a quarter of the base is new or dead, so as not to train twice on the
-   way; train.
-3. *drift*: the new vectors lie further from their lists' centroids than the old (`assignment_drift`): due once there
-   are enough of them to matter, a tenth of what lives; train.
-4. *delta*: it holds `DELTA_ROWS`, which is where scanning it costs as much as searching the base: add again.
-5. *dead*: more than `DEAD_SHARE` of the base or the delta, where that is not a handful: add again.
+A rebuild is due for one of three reasons, the first that applies:
 
-An index that is rebuilt for the last two reasons keeps its centroids and codewords: adding takes seconds where training
-takes minutes, and measured recall is the same.
+1. *drift*: the new vectors lie further from their lists' centroids than the old (`assignment_drift`), and there are
+   enough of them to matter: a tenth of what lives;
+2. *delta*: it holds `DELTA_ROWS`, which is where scanning it costs as much as searching the base;
+3. *dead*: more than `DEAD_SHARE` of all that is held, where that is not a handful.
+
+It trains for the first reason, and for any where what lives calls for another kind of index or another number of lists
+than the base has (`rules.choose_kind`, `rules.choose_nlist`; the latter moves in powers of two, so after growing or
+shrinking about fourfold). Otherwise the vectors are added again to the centroids and codewords that there are: adding
+takes seconds where training takes minutes. Growth alone is no reason: it comes through the delta.
 """
 
 from dataclasses import dataclass
@@ -30,7 +29,6 @@ DELTA_ROWS = 10_000
 """At d = 512 a scan of so many takes about as long as a query of an IVF-PQ index of a few hundred thousand."""
 
 DEAD_SHARE = 0.2
-CHANGED_SHARE = 0.25
 NEW_SHARE = 0.1
 HANDFUL = 1000
 """Fewer dead than this are never a reason: a small index is fast anyway."""
@@ -49,7 +47,7 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """An action and, unless it is NONE, the rule above that asks for it, with its figures."""
+    """An action and, unless it is NONE, the reason above that asks for it, with its figures."""
 
     action: Action
     reason: str = ""
@@ -74,31 +72,22 @@ class Sizes:
 def rebuild_due(sizes: Sizes, drift: float = 1.0) -> Due:
     """Return what to do; ``drift`` is that of ``assignment_drift``, 1 where it is not known."""
     living = sizes.living
-    if living > 0 and (retrain := _retraining(sizes, drift)):
-        return Due(Action.RETRAIN, retrain)
-    # A flat index has nothing to train: adding again is all there is to building it.
+    new = sizes.delta - sizes.delta_dead
+    if sizes.nlist is not None and drift > DRIFT and new >= max(HANDFUL, NEW_SHARE * living):
+        return Due(Action.RETRAIN, f"drift: new vectors are {drift:.2f} times as far from their centroids as the old")
+    held, dead = sizes.base + sizes.delta, sizes.base_dead + sizes.delta_dead
     if sizes.delta >= DELTA_ROWS:
-        return Due(Action.READD, f"delta: {sizes.delta} vectors are newer than the index")
-    dead = sizes.base_dead + sizes.delta_dead
-    if dead >= HANDFUL and dead > DEAD_SHARE * (sizes.base + sizes.delta):
-        return Due(Action.READD, f"dead: {dead} of {sizes.base + sizes.delta} vectors are no longer in the catalogue")
-    return Due(Action.NONE)
+        reason = f"delta: {sizes.delta} vectors are newer than the index"
+    elif dead >= HANDFUL and dead > DEAD_SHARE * held:
+        reason = f"dead: {dead} of {held} vectors are no longer in the catalogue"
+    else:
+        return Due(Action.NONE)
+    unfit = living > 0 and _nlist_for(living) != sizes.nlist
+    return Due(Action.RETRAIN if unfit else Action.READD, reason)
 
 
-def _retraining(sizes: Sizes, drift: float) -> str | None:
-    living = sizes.living
-    kind = Kind.FLAT if sizes.nlist is None else Kind.IVFPQ
-    changed = sizes.delta + sizes.base_dead
-    enough = changed >= HANDFUL and changed >= CHANGED_SHARE * sizes.base
-    if choose_kind(living) is not kind and enough:
-        return f"kind: {living} vectors call for {choose_kind(living).value}"
-    if sizes.nlist is None:
-        return None
-    if choose_nlist(living) != sizes.nlist and enough:
-        return f"growth: {living} vectors call for {choose_nlist(living)} lists instead of {sizes.nlist}"
-    if drift > DRIFT and sizes.delta - sizes.delta_dead >= max(HANDFUL, NEW_SHARE * living):
-        return f"drift: new vectors are {drift:.2f} times as far from their lists' centroids as the old"
-    return None
+def _nlist_for(living: int) -> int | None:
+    return choose_nlist(living) if choose_kind(living) is Kind.IVFPQ else None
 
 
 def assignment_drift(base: Vectors, new: Vectors, centroids: NDArray[np.float32]) -> float:

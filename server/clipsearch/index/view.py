@@ -14,8 +14,8 @@ class View:
     """Immutable: answers the same for as long as it is kept. Free to take, and for as many threads as the base index.
 
     ``size`` rows live in it, ``base_size`` are held by the base and ``delta_size`` by the delta, tombstones included,
-    of which there are ``base_dead`` and ``delta_dead``. ``max_nprobe`` is the base's. ``base`` is None where nothing was
-    ever built, ``alive`` where none of its positions is dead.
+    of which there are ``base_dead`` and ``delta_dead``. ``max_nprobe`` is the base's. ``base`` is None where nothing
+    was ever built, ``alive`` where none of its positions is dead.
     """
 
     def __init__(self, dimension: int, base: Base | None, alive: Selection | None, delta: Delta, seq: int) -> None:
