@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.errors import UnusableIndex, WrongDimension
-from clipsearch.index.allowed import Base
-from clipsearch.index.delta import Delta, DeltaBuffer, positions_of
+from clipsearch.index.base import Base, positions_of
+from clipsearch.index.delta import Delta, DeltaBuffer
 from clipsearch.index.view import View
 from clipsearch.ports import Rows, VectorIndex, Vectors
 from clipsearch.selection import Selection

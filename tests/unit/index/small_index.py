@@ -35,9 +35,7 @@ def _trained() -> Any:
 def vector_file(vectors: Float32) -> VectorFile:
     """The vectors as a file would give them."""
     matrix = vectors.astype(np.float16)
-    stored = faiss.IndexScalarQuantizer(
-        vectors.shape[1], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
-    )
+    stored = faiss.IndexScalarQuantizer(vectors.shape[1], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
     if len(matrix):
         stored.add_sa_codes(matrix.view(np.uint8))
     return VectorFile(matrix, stored)

@@ -83,8 +83,8 @@ class World:
         gone = gone[~np.isin(gone, held)]
         self.seq += int(rng.integers(1, 4))
         self.past.append((self.live.view, dict(self.living)))
-        as_type = np.float16 if rng.random() < 0.5 else np.float32
-        self.live.apply(added, vectors.astype(as_type), np.concatenate([removed, gone, removed[:1]]), self.seq)
+        given = vectors.astype(np.float16) if rng.random() < 0.5 else vectors
+        self.live.apply(added, given, np.concatenate([removed, gone, removed[:1]]), self.seq)
         self.living.update(zip(added.tolist(), vectors, strict=True))
         for row in removed.tolist():
             del self.living[row]
