@@ -8,7 +8,8 @@ Three ways:
   selector; it can come back with too few, and those queries are then scored exactly.
 
 How many lists. An unfiltered search at the tuned nprobe sees about ``nprobe * size / nlist`` vectors; call that its
-*fill*. Two kinds of filter need different things (`benchmarks/filtered_recall.py` shows it):
+*fill*. Two kinds of filter need different things. The figures were fitted to where the true neighbours lie, in 100,000
+vectors of 128 and 200,000 of 512; `benchmarks/filtered_recall.py` shows what recall comes of them:
 
 * A filter that has nothing to do with the vectors thins every list alike. The neighbours that remain lie further out,
   but fewer vectors have to be seen: nprobe grows as ``share ** -0.35`` and the vectors seen fall as ``share ** 0.65``.
