@@ -9,7 +9,7 @@ falling selectivity, of three kinds:
 
 Recall@10 is against exact search of the same rows, pictures and texts counted separately. Times are medians of single
 queries, and of a batch of 64 (per query) where one filter serves many queries, on one thread; "first" is the first use
-of a filter, which works out what is then remembered. ``--n 1000000 --d 512`` takes about half an hour on two cores.
+of a filter, which works out what is then remembered. ``--n 1000000 --d 512`` is the size of a real catalogue.
 """
 
 import argparse

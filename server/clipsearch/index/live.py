@@ -113,6 +113,8 @@ class LiveIndex:
 
 def _less(alive: Selection | None, size: int, rows: Rows, removed: Rows) -> Selection | None:
     """Return ``alive`` (None: all) of the positions of ``rows`` less those of ``removed``."""
+    if len(removed) == 0:
+        return alive
     positions = positions_of(rows, np.unique(removed))
     positions = positions[positions >= 0]
     if alive is not None:
