@@ -9,7 +9,7 @@ falling selectivity, of three kinds:
 
 Recall@10 is against exact search of the same rows, pictures and texts counted separately. Times are medians of single
 queries, and of a batch of 64 (per query) where one filter serves many queries, on one thread; "first" is the first use
-of a filter, which works out what is then remembered. ``--n 1000000 --d 512`` takes about half an hour on two cores.
+of a filter, which works out what is then remembered. ``--n 1000000 --d 512`` is the size of a real catalogue.
 """
 
 import argparse
@@ -59,6 +59,35 @@ class Measured:
     batch_us: float | None
 
 
+class Samples:
+    """What one line is made of: recalls per query, microseconds per query."""
+
+    def __init__(self) -> None:
+        self.recalls: dict[str, list[float]] = {"image": [], "text": []}
+        self.first: list[float] = []
+        self.single: list[float] = []
+        self.batch: list[float] = []
+
+    def line(self, kind: str, share: float, size: int) -> Measured:
+        """Sum up and print."""
+        line = Measured(
+            kind=kind,
+            share=share,
+            selected=max(1, round(share * size)),
+            image_recall=round(statistics.mean(self.recalls["image"]), 4),
+            text_recall=round(statistics.mean(self.recalls["text"]), 4),
+            first_us=round(statistics.median(self.first), 1),
+            single_us=round(statistics.median(self.single), 1),
+            batch_us=round(statistics.median(self.batch), 1) if self.batch else None,
+        )
+        print(
+            f"{kind:<9}{share:>9.2%}{line.selected:>9}{line.image_recall:>9.3f}{line.text_recall:>9.3f}"
+            f"{line.first_us:>10.0f}{line.single_us:>10.0f}{line.batch_us or '-':>10}",
+            flush=True,
+        )
+        return line
+
+
 class Bench:
     """An index with its queries and the clusters that filters are made of."""
 
@@ -83,10 +112,13 @@ class Bench:
     def clusters(self, share: float, order: NDArray[np.int64] | None = None) -> Mask:
         """All rows of clusters in an order (by chance), the last cut so that the share is kept."""
         order = self.rng.permutation(len(self.sizes)) if order is None else order
-        rank = np.empty(len(order), dtype=np.int64)
-        rank[order] = np.arange(len(order))
-        mask = np.zeros(self.index.size, dtype=np.bool_)
-        mask[np.argsort(rank[self.cluster_of], kind="stable")[: max(1, round(share * len(mask)))]] = True
+        wanted = max(1, round(share * self.index.size))
+        whole = int((self.sizes[order].cumsum() <= wanted).sum())
+        chosen = np.zeros(len(order), dtype=np.bool_)
+        chosen[order[:whole]] = True
+        mask: Mask = chosen[self.cluster_of]
+        if rest := wanted - int(mask.sum()):
+            mask[np.flatnonzero(self.cluster_of == order[whole])[:rest]] = True
         return mask
 
     def hollow(self, share: float, query: Float32) -> Mask:
@@ -117,59 +149,31 @@ class Bench:
 
     def shared(self, kind: str, share: float) -> Measured:
         """Measure one filter for all queries, anew for a few draws."""
-        recalls: dict[str, list[float]] = {"image": [], "text": []}
-        firsts, singles, batches = [], [], []
+        samples = Samples()
         draws = 4 if share < 1 else 1
         for draw in range(draws):
             mask = self.random(share) if kind == "random" else self.clusters(share)
             only = Selection.of(len(mask), np.flatnonzero(mask))
             for modality, queries in self.queries.items():
                 found, times = self.search(queries[draw::draws], only)
-                recalls[modality] += found
-                singles += times[1:]
-                firsts += times[:1] if modality == "image" else []
-            batches.append(self.batch_us(only))
-        return self._measured(kind, share, recalls, firsts, singles, statistics.median(batches))
+                samples.recalls[modality] += found
+                samples.first += times[:1] if modality == "image" else []
+                samples.single += times[1:]
+            samples.batch.append(self.batch_us(only))
+        return samples.line(kind, share, self.index.size)
 
     def per_query(self, share: float) -> Measured:
-        """Measure a filter of its own for each query."""
-        recalls: dict[str, list[float]] = {"image": [], "text": []}
-        firsts, singles = [], []
+        """Measure a filter of its own for each query, a third of the queries."""
+        samples = Samples()
         for modality, queries in self.queries.items():
-            for query in queries:
+            for query in queries[::3]:
                 mask = self.hollow(share, query)
                 only = Selection.of(len(mask), np.flatnonzero(mask))
                 found, times = self.search(np.stack([query, query]), only)
-                recalls[modality] += found[:1]
-                firsts.append(times[0])
-                singles.append(times[1])
-        return self._measured("hollow", share, recalls, firsts, singles, None)
-
-    def _measured(
-        self,
-        kind: str,
-        share: float,
-        recalls: dict[str, list[float]],
-        firsts: list[float],
-        singles: list[float],
-        batch: float | None,
-    ) -> Measured:
-        line = Measured(
-            kind=kind,
-            share=share,
-            selected=max(1, round(share * self.index.size)),
-            image_recall=round(statistics.mean(recalls["image"]), 4),
-            text_recall=round(statistics.mean(recalls["text"]), 4),
-            first_us=round(statistics.median(firsts), 1),
-            single_us=round(statistics.median(singles), 1),
-            batch_us=None if batch is None else round(batch, 1),
-        )
-        print(
-            f"{kind:<9}{share:>8.4%}{line.selected:>9}{line.image_recall:>9.3f}{line.text_recall:>9.3f}"
-            f"{line.first_us:>10.0f}{line.single_us:>10.0f}" + ("         -" if batch is None else f"{batch:>10.0f}"),
-            flush=True,
-        )
-        return line
+                samples.recalls[modality] += found[:1]
+                samples.first.append(times[0])
+                samples.single.append(times[1])
+        return samples.line("hollow", share, self.index.size)
 
 
 def build(n: int, d: int, queries: int, seed: int, directory: Path) -> tuple[IvfPqIndex, Clustered]:
@@ -197,7 +201,7 @@ def main() -> None:
         limit_blas(1)
         bench = Bench(index, data, arguments.queries, arguments.seed)
         print(f"{arguments.n} x {arguments.d}, nprobe {index.nprobe}, overfetch {index.overfetch}, top {K}")
-        print("filter      share selected   images    texts  first µs   µs each  in batch")
+        print("filter       share selected   images    texts  first µs   µs each  in batch")
         lines = [bench.shared("random", 1.0)]
         lines += [bench.shared(kind, share) for kind in ("random", "clusters") for share in SHARES]
         lines += [bench.per_query(share) for share in SHARES]

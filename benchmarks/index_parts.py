@@ -1,10 +1,12 @@
 """The measurements behind the choices in docs/index.md, each in one process, alternatives interleaved.
 
-``python -m benchmarks.index_parts flat|rerank|threads|build`` prints a table; ``--n`` and ``--d`` change the size. It
-reports medians with the fastest and slowest of the repeats, in microseconds, and CPU time where threads are the point.
+``python -m benchmarks.index_parts flat|rerank|threads|build|live|drift`` prints a table; ``--n`` and ``--d`` change the
+size. It reports medians with the fastest and slowest of the repeats, in microseconds, and CPU time where threads are
+the point.
 """
 
 import argparse
+import itertools
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,15 +17,20 @@ from typing import Any
 import faiss
 import numpy as np
 
-from benchmarks.clustered_vectors import clustered
+from benchmarks.clustered_vectors import clustered, unit
 from clipsearch.index.build import IndexOptions, IndexSource, build_index
+from clipsearch.index.drift import assignment_drift
 from clipsearch.index.exact import top_k
 from clipsearch.index.flat import FlatIndex
 from clipsearch.index.ivfpq import IvfPqIndex
-from clipsearch.index.rules import Kind
+from clipsearch.index.kmeans import assign, kmeans
+from clipsearch.index.live import LiveIndex
+from clipsearch.index.rules import Kind, choose_shape
 from clipsearch.index.storage import LoadedIndex, open_index
-from clipsearch.index.threads import limit_blas
+from clipsearch.index.threads import available_cores, limit_blas
+from clipsearch.index.train import train_and_add
 from clipsearch.index.tuning import find_truth, recall_of
+from clipsearch.index.vectors import VectorFile
 
 
 def compare(ways: dict[str, Callable[[], Any]], repeats: int = 60) -> None:
@@ -151,14 +158,85 @@ def build(n: int, d: int) -> None:
                 )
 
 
+def live(n: int, d: int) -> None:
+    """What a view adds to a search of its base, by itself and with a delta and tombstones, and what writes cost."""
+    rng = np.random.default_rng(0)
+    nothing, no_vectors = np.empty(0, dtype=np.int64), np.empty((0, d), dtype=np.float32)
+    with tempfile.TemporaryDirectory() as name:
+        loaded, data = built(n, d, Path(name))
+        index, rows = loaded.index, np.arange(0, 2 * n, 2)
+        limit_blas(1)
+        newer, dead = 2 * n + np.arange(10_000), rng.choice(rows, n // 100, replace=False)
+        new = clustered(10_000, d, 1, seed=1).base
+        states = {"view, nothing since": (nothing, no_vectors, nothing), "view, 1 % dead": (nothing, no_vectors, dead)}
+        states["view, delta of 10,000"] = (newer, new, nothing)
+        states["view, both"] = (newer, new, dead)
+        lives = {state: LiveIndex(d, index, rows, 1) for state in states}
+        for state, (added, vectors, removed) in states.items():
+            lives[state].apply(added, vectors, removed, 2)
+        for batch in (1, 64):
+            queries = data.image_queries[:batch]
+            print(f"{n} x {d}, {batch} queries, top 10")
+            ways: dict[str, Callable[[], Any]] = {"bare base": lambda queries=queries: index.search(queries, 10)}
+            for state, live_index in lives.items():
+                ways[state] = lambda queries=queries, view=live_index.view: view.search(queries, 10)
+            compare(ways, 300 if batch == 1 else 20)
+        seqs = itertools.count(3)
+
+        def update() -> None:
+            seq = next(seqs)
+            lives["view, both"].apply(np.array([4 * n + seq]), new[:1], rows[seq : seq + 1], seq)
+
+        print("writes to the one with both")
+        compare({"an update (one row added, one removed)": update}, 300)
+        tiny = FlatIndex(new[:10])
+        view = LiveIndex(d, tiny, np.arange(0, 20, 2), 1).view
+        print("overhead alone, on a base of ten vectors")
+        query = data.image_queries[:1]
+        compare({"bare base": lambda: tiny.search(query, 10), "view": lambda: view.search(query, 10)}, 3000)
+
+
+def drift(n: int, d: int) -> None:
+    """Recall of vectors added to lists and codes that were trained without their like."""
+    data, rng = clustered(n, d, 1), np.random.default_rng(0)
+    limit_blas(1)
+    with ThreadPoolExecutor(available_cores()) as pool:
+        centres = kmeans(data.base[:20_000], 12, pool, iterations=5, seed=3)
+        cluster_of = assign(data.base, centres, pool)
+        held_out = np.isin(cluster_of, np.argsort(np.bincount(cluster_of, minlength=12))[4:8])
+        old, unseen = data.base[~held_out], data.base[held_out]
+        ivf = train_and_add(old.astype(np.float16), choose_shape(len(old), d), 0, pool, lambda *_: None)
+        centroids = faiss.downcast_index(ivf.quantizer).reconstruct_n(0, ivf.nlist)
+        m = min(len(unseen), n // 5)
+        noise = rng.standard_normal((m, d), dtype=np.float32) * np.float32(0.23 / d**0.5)
+        other = clustered(m, d, 1, seed=1).base
+        for name, new in (
+            ("as trained, with noise", unit(old[rng.choice(len(old), m)] + noise)),
+            ("clusters not trained on", unseen[:m]),
+            ("other data", other),
+        ):
+            matrix = np.concatenate([old, new]).astype(np.float16)
+            stored = faiss.IndexScalarQuantizer(d, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+            stored.add_sa_codes(matrix.view(np.uint8))
+            added = faiss.clone_index(ivf)
+            added.add(new)
+            index = IvfPqIndex(added, VectorFile(matrix, stored), nprobe=16, overfetch=2.0)
+            own = rng.choice(np.arange(len(old), len(matrix)), 300, replace=False)
+            truth = find_truth(index.vectors(own), own, matrix, pool)
+            recalls = [round(float(recall_of(index, truth, nprobe, 2.0).mean()), 3) for nprobe in (8, 16, 32)]
+            measured = assignment_drift(old[:2000], new[:2000], centroids)
+            print(f"  {name:<24} drift {measured:.2f}, recall@10 of the new at nprobe 8, 16, 32: {recalls}")
+
+
 def main() -> None:
     """Run one measurement."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["flat", "rerank", "threads", "build"])
+    parser.add_argument("what", choices=["flat", "rerank", "threads", "build", "live", "drift"])
     parser.add_argument("--n", type=int, default=5000)
     parser.add_argument("--d", type=int, default=64)
     arguments = parser.parse_args()
-    {"flat": flat, "rerank": rerank, "threads": threads, "build": build}[arguments.what](arguments.n, arguments.d)
+    ways = {"flat": flat, "rerank": rerank, "threads": threads, "build": build, "live": live, "drift": drift}
+    ways[arguments.what](arguments.n, arguments.d)
 
 
 if __name__ == "__main__":

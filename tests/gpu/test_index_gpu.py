@@ -12,6 +12,7 @@ from clipsearch.index.build import IndexOptions, IndexSource, build_index
 from clipsearch.index.gpu import GPU_LIMIT, gpu_count
 from clipsearch.index.rules import Kind
 from clipsearch.index.storage import open_index
+from clipsearch.selection import Selection
 
 pytestmark = [
     pytest.mark.gpu,
@@ -47,6 +48,18 @@ def test_the_same_answers_as_on_the_cpu(collection: Path, data: Clustered) -> No
     assert agree >= 0.98
     np.testing.assert_allclose(gpu_scores[:, 0], scores[:, 0], atol=2e-3)
     np.testing.assert_array_equal(gpu.vectors(rows[0]), cpu.vectors(rows[0]))
+
+
+@pytest.mark.parametrize("share", [0.99, 0.5, 0.05, 0.001])
+def test_only_what_is_selected(collection: Path, data: Clustered, share: float) -> None:
+    cpu, gpu = (open_index(collection, device).index for device in ("cpu", "cuda"))
+    only = Selection.of(cpu.size, np.flatnonzero(np.random.default_rng(3).random(cpu.size) < share))
+    scores, found = cpu.search(data.image_queries, 10, only=only)
+    gpu_scores, gpu_found = gpu.search(data.image_queries, 10, only=only)
+    assert (gpu_found >= 0).all() and only.contains(gpu_found).all()
+    agree = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found.tolist(), gpu_found.tolist(), strict=True)])
+    assert agree >= 0.95
+    np.testing.assert_allclose(gpu_scores[:, 0], scores[:, 0], atol=2e-3)
 
 
 def test_limits_of_the_device(collection: Path, data: Clustered) -> None:

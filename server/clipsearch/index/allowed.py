@@ -5,17 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clipsearch.index.delta import Delta, positions_of
-from clipsearch.ports import Rows, VectorIndex
+from clipsearch.index.base import Base, positions_of
+from clipsearch.index.delta import Delta
+from clipsearch.ports import Rows
 from clipsearch.selection import Selection
-
-
-@dataclass(frozen=True, eq=False)
-class Base:
-    """An index and the rows of its positions, int64 [size] ascending."""
-
-    index: VectorIndex
-    rows: Rows
 
 
 @dataclass(frozen=True, slots=True)

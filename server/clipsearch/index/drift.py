@@ -7,7 +7,7 @@ A rebuild is due for one of three reasons, the first that applies:
 
 1. *drift*: the new vectors lie further from their lists' centroids than the old (`assignment_drift`), and there are
    enough of them to matter: a tenth of what lives;
-2. *delta*: it holds `DELTA_ROWS`, which is where scanning it costs as much as searching the base;
+2. *delta*: it holds `delta_limit`, which is where scanning it costs about as much as searching the base;
 3. *dead*: more than `DEAD_SHARE` of all that is held, where that is not a handful.
 
 It trains for the first reason, and for any where what lives calls for another kind of index or another number of lists
@@ -25,16 +25,23 @@ from numpy.typing import NDArray
 from clipsearch.index.rules import Kind, choose_kind, choose_nlist
 from clipsearch.ports import Vectors
 
-DELTA_ROWS = 10_000
-"""At d = 512 a scan of so many takes about as long as a query of an IVF-PQ index of a few hundred thousand."""
+MIN_DELTA = 4096
+DELTA_PER_ROOT = 12.0
+"""A search of an inverted file costs as the square root of its size, a scan as the size: so that both cost about the
+same, the delta may have this times the root of the base. At 200,000 of 512 (5,400) the scan was measured at twice the
+search of the base for one query, and at a third of it for a batch of 64."""
 
 DEAD_SHARE = 0.2
 NEW_SHARE = 0.1
 HANDFUL = 1000
 """Fewer dead than this are never a reason: a small index is fast anyway."""
 
-DRIFT = 1.5
-"""Mean squared distance to the centroid, new over old, from which lists fit the new vectors badly."""
+DRIFT = 2.0
+"""Mean squared distance to the centroid, new over old, from which lists and codes fit the new vectors badly.
+
+`benchmarks/index_parts.py drift` adds vectors without training: at 1.4 (noise) recall@10 was as before, 0.99; at 3.1
+(clusters that training had not seen) 0.83, at 13 (another kind of data) 0.56, and more lists did not help.
+"""
 
 
 class Action(Enum):
@@ -69,6 +76,11 @@ class Sizes:
         return self.base - self.base_dead + self.delta - self.delta_dead
 
 
+def delta_limit(base: int) -> int:
+    """Return from how many vectors on the delta of a base of so many is reason enough."""
+    return max(MIN_DELTA, int(DELTA_PER_ROOT * base**0.5))
+
+
 def rebuild_due(sizes: Sizes, drift: float = 1.0) -> Due:
     """Return what to do; ``drift`` is that of ``assignment_drift``, 1 where it is not known."""
     living = sizes.living
@@ -76,7 +88,7 @@ def rebuild_due(sizes: Sizes, drift: float = 1.0) -> Due:
     if sizes.nlist is not None and drift > DRIFT and new >= max(HANDFUL, NEW_SHARE * living):
         return Due(Action.RETRAIN, f"drift: new vectors are {drift:.2f} times as far from their centroids as the old")
     held, dead = sizes.base + sizes.delta, sizes.base_dead + sizes.delta_dead
-    if sizes.delta >= DELTA_ROWS:
+    if sizes.delta >= delta_limit(sizes.base):
         reason = f"delta: {sizes.delta} vectors are newer than the index"
     elif dead >= HANDFUL and dead > DEAD_SHARE * held:
         reason = f"dead: {dead} of {held} vectors are no longer in the catalogue"

@@ -12,7 +12,7 @@ import numpy as np
 
 from clipsearch.index.exact import Scores
 from clipsearch.index.flat import check_search
-from clipsearch.index.lists import Lists, bit_selector
+from clipsearch.index.lists import Lists, bit_selector, list_selector
 from clipsearch.index.overfetch import search_and_drop
 from clipsearch.index.planner import Counts, Facts, Way, plan
 from clipsearch.index.subset import search_selected
@@ -105,11 +105,13 @@ class IvfPqIndex:
         return scores, positions
 
     def _search_selected(self, queries: Vectors, k: int, nprobe: int, only: Selection) -> tuple[Scores, Rows]:
-        few = plan(self._facts(k, nprobe, only, even=True))
-        if few.way is Way.EXACT or len(queries) == 0:
+        # Whether the filter is even is worth knowing only where lists are visited.
+        plan_ = plan(self._facts(k, nprobe, only, even=True))
+        if plan_.way is Way.EXACT or len(queries) == 0:
             return search_selected(self._file, queries, k, only)
         share = self._lists.share(only)
-        plan_ = few if share.even else plan(self._facts(k, nprobe, only, even=False))
+        if not share.even:
+            plan_ = plan(self._facts(k, nprobe, only, even=False))
         if plan_.fill is None:
             return self._probe(queries, k, plan_.nprobe, only, share.filled)
         needed = self._lists.needed(queries, share, plan_.fill)
@@ -126,7 +128,7 @@ class IvfPqIndex:
         parameters = _faiss.SearchParametersIVF(
             nprobe=min(nprobe, filled.count),
             sel=bit_selector(only),
-            quantizer_params=_faiss.SearchParameters(sel=bit_selector(filled)),
+            quantizer_params=list_selector(filled),
         )
         return self._refined(queries, k, self.overfetch, parameters)
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.errors import UnusableIndex, WrongDimension
-from clipsearch.index.allowed import Base
-from clipsearch.index.delta import Delta, DeltaBuffer, positions_of
+from clipsearch.index.base import Base, positions_of
+from clipsearch.index.delta import Delta, DeltaBuffer
 from clipsearch.index.view import View
 from clipsearch.ports import Rows, VectorIndex, Vectors
 from clipsearch.selection import Selection
@@ -113,6 +113,8 @@ class LiveIndex:
 
 def _less(alive: Selection | None, size: int, rows: Rows, removed: Rows) -> Selection | None:
     """Return ``alive`` (None: all) of the positions of ``rows`` less those of ``removed``."""
+    if len(removed) == 0:
+        return alive
     positions = positions_of(rows, np.unique(removed))
     positions = positions[positions >= 0]
     if alive is not None:

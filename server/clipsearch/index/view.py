@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from clipsearch.index.allowed import AllowedRows, Base
-from clipsearch.index.delta import Delta, positions_of, rows_at
+from clipsearch.index.allowed import AllowedRows
+from clipsearch.index.base import Base, positions_of
+from clipsearch.index.delta import Delta
 from clipsearch.index.exact import Scores, pad
 from clipsearch.index.flat import check_search
 from clipsearch.ports import Rows, Vectors
@@ -44,7 +45,7 @@ class View:
             only = self.alive if allowed is None else allowed.in_base(self.base, self.alive)
             if only is None or only.count:
                 scores, positions = self.base.index.search(queries, k, nprobe, only)
-                parts.append((scores, rows_at(self.base.rows, positions)))
+                parts.append((scores, self.base.rows_at(positions)))
         if self.delta_size > self.delta_dead:
             only = self.delta.alive if allowed is None else allowed.in_delta(self.delta)
             if only is None or only.count:
@@ -92,8 +93,8 @@ class View:
 
 def _in_order(scores: Scores, rows: Rows) -> tuple[Scores, Rows]:
     """Put rows of equal score in ascending order; scores are in order already."""
-    # Looking costs 2 µs, sorting ten times that, and equal scores are rare. (-inf equals -inf, but so does -1 -1.)
-    if not (scores[:, 1:] == scores[:, :-1]).any():
+    # Looking costs 2 µs, sorting ten times that, and equal scores are rare.
+    if not np.count_nonzero(scores[:, 1:] == scores[:, :-1]):
         return scores, rows
     return _sorted(scores, rows)
 

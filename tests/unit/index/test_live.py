@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from clipsearch.errors import TopKOutOfRange, UnusableIndex, WrongDimension
 from clipsearch.index import planner
 from clipsearch.index.allowed import AllowedRows
+from clipsearch.index.delta import FIRST_CAPACITY
 from clipsearch.index.flat import FlatIndex
 from clipsearch.index.live import LiveIndex
 from clipsearch.index.view import View
@@ -83,8 +84,8 @@ class World:
         gone = gone[~np.isin(gone, held)]
         self.seq += int(rng.integers(1, 4))
         self.past.append((self.live.view, dict(self.living)))
-        as_type = np.float16 if rng.random() < 0.5 else np.float32
-        self.live.apply(added, vectors.astype(as_type), np.concatenate([removed, gone, removed[:1]]), self.seq)
+        given = vectors.astype(np.float16) if rng.random() < 0.5 else vectors
+        self.live.apply(added, given, np.concatenate([removed, gone, removed[:1]]), self.seq)
         self.living.update(zip(added.tolist(), vectors, strict=True))
         for row in removed.tolist():
             del self.living[row]
@@ -174,6 +175,21 @@ def test_an_update_changes_both_rows_at_once() -> None:
     view = live.view
     assert not view.contains(101) and view.contains(102)
     assert (view.delta_size, view.delta_dead, view.size) == (3, 2, 30)
+
+
+def test_old_views_keep_their_delta_while_it_grows() -> None:
+    live, living = live_of(0)
+    kept: list[tuple[View, Living]] = []
+    for seq in range(11, 41):
+        kept.append((live.view, dict(living)))
+        added = np.arange(seq * 100, seq * 100 + 40)
+        live.apply(added, POOL, rows(seq * 100 + 5, seq * 100 - 95), seq)
+        living.update(zip(added.tolist(), POOL, strict=True))
+        for row in (seq * 100 + 5, seq * 100 - 95):
+            living.pop(row, None)
+    assert live.view.delta_size == 1200 > 4 * FIRST_CAPACITY
+    for view, then in [*kept, (live.view, living)]:
+        check(view, then, 50)
 
 
 def test_a_new_base_takes_over_what_it_holds() -> None:

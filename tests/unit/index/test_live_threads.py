@@ -2,7 +2,8 @@
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -46,7 +47,6 @@ def base_of(seq: int) -> VectorIndex:
 def test_every_search_sees_one_write_whole() -> None:
     live = LiveIndex(DIMENSION, base_of(0), rows_of(0), 0)
     done = threading.Event()
-    failures: list[BaseException] = []
     seen: set[int] = set()
     swaps = 0
 
@@ -74,24 +74,12 @@ def test_every_search_sees_one_write_whole() -> None:
             assert (np.sort(some[:, : len(wanted)], axis=1) == wanted).all() and (some[:, len(wanted) :] == -1).all()
             seen.add(view.seq)
 
-    def guarded(work: Callable[[], None]) -> Callable[[], None]:
-        def run() -> None:
-            try:
-                work()
-            except BaseException as error:
-                failures.append(error)
-                done.set()
-
-        return run
-
-    others = [threading.Thread(target=guarded(work)) for work in (swap, search, search, search)]
-    for thread in others:
-        thread.start()
-    guarded(write)()
-    done.set()
-    for thread in others:
-        thread.join()
-    if failures:
-        raise failures[0]
+    with ThreadPoolExecutor(5) as pool:
+        work = [pool.submit(task) for task in (write, swap, search, search, search)]
+        for task in work:
+            # The writer ends it, and so does whoever fails.
+            task.add_done_callback(lambda _: done.set())
+    for task in work:
+        task.result()
     assert live.view.seq == WRITES and live.view.living_rows().tolist() == rows_of(WRITES).tolist()
     assert swaps > 5 and len(seen) > 20

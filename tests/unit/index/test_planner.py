@@ -91,7 +91,7 @@ def test_lists_to_visit() -> None:
     selected = np.array(
         [
             [10, 10, 0, 0, 0, 0, 0, 20],  # whole nearby: a fill is enough
-            [0, 0, 0, 0, 0, 0, 20, 20],  # empty nearby: 10 · (7 · 10 · 40/80 / 10) ** 0.75 = 25.6 are wanted
+            [0, 0, 0, 0, 0, 0, 20, 20],  # empty nearby: 10 · (4 · √(7 · 10 · 40/80 / 10) - 3) = 45 are wanted
             [5, 5, 5, 5, 5, 5, 5, 5],  # even: as many lists as hold a fill
             [20, 0, 0, 0, 0, 0, 0, 20],
         ]
