@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from clipsearch.catalogue.filters.compile import SqlValue, compile_filter
 from clipsearch.catalogue.filters.rowsets import RowSets
 from clipsearch.catalogue.items import Item, metadata_json
+from clipsearch.catalogue.mutations import Upsert
 from clipsearch.catalogue.schema import catalogue_file, connect_reader
 from clipsearch.catalogue.writer import CatalogueWriter
 
@@ -38,21 +39,22 @@ class Catalogue:
         self.gates: dict[str, threading.Barrier] = {}
 
     def grow(self, count: int) -> int:
-        first = self._writer.count
+        first = self._writer.next_row
         vector = np.ones(1, dtype=np.float16)
         rows = range(first, first + count)
-        self._writer.put([Item(f"item{row}", metadata_json(metadata_of(row)), vector) for row in rows])
+        self._writer.apply([Upsert([Item(f"item{row}", metadata_json(metadata_of(row)), vector) for row in rows])])
         return first + count
 
-    def query(self, sql: str, parameters: tuple[SqlValue, ...]) -> Iterator[int]:
-        self.asked.append(parameters)
-        if (gate := self.gates.get(str(parameters[-1]))) is not None:
+    def query(self, condition: str, parameters: tuple[SqlValue, ...], first: int, end: int) -> Iterator[int]:
+        self.asked.append((first, end, *parameters))
+        if (gate := self.gates.get(str([first, end, *parameters][-1]))) is not None:
             gate.wait(PATIENCE_S)  # the scan has begun
             gate.wait(PATIENCE_S)  # the scan may end
         if not hasattr(self._local, "connection"):
             self._local.connection = connect_reader(self._path)
             self._opened.append(self._local.connection)
-        return (row for (row,) in self._local.connection.execute(sql, parameters))
+        select = f"SELECT row FROM items WHERE row >= ? AND row < ? AND {condition} ORDER BY row"
+        return (row for (row,) in self._local.connection.execute(select, (first, end, *parameters)))
 
     def close(self) -> None:
         self._writer.close()
