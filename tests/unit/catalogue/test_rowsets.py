@@ -234,10 +234,7 @@ def test_searches_and_writes_at_once(catalogue: Catalogue) -> None:
 def test_any_growth_and_density(growth: list[int], modulus: int) -> None:
     """Straight on the storage: the query makes up its rows, from 0 to the given one."""
 
-    def query(sql: str, parameters: tuple[SqlValue, ...]) -> Iterator[int]:
-        first, end = parameters[:2]
-        assert isinstance(first, int)
-        assert isinstance(end, int)
+    def query(condition: str, parameters: tuple[SqlValue, ...], first: int, end: int) -> Iterator[int]:
         return (row for row in range(first, end) if row % modulus == 0)
 
     sets = RowSets(query, max_sets=1, max_bytes=1 << 20)

@@ -24,7 +24,8 @@ def source(vectors: NDArray[np.float32], texts: NDArray[np.float32] | None = Non
 
     n, d = vectors.shape
     ids = (f"Stück/{row}" for row in range(n))
-    return IndexSource(n, d, blocks(), ids, seq, model_hash="ab" * 32, text_queries=texts, text_origin="test")
+    rows = np.arange(n, dtype=np.int64) * 3 + 1  # with gaps, as a catalogue of updated items has
+    return IndexSource(rows, d, blocks(), ids, seq, model_hash="ab" * 32, text_queries=texts, text_origin="test")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from clipsearch.index.build import IndexOptions, build_index
 from clipsearch.index.gpu import gpu_count
 from clipsearch.index.ids import open_ids, write_ids
 from clipsearch.index.manifest import MANIFEST
+from clipsearch.index.rows import ROWS, open_rows, position_of, write_rows
 from clipsearch.index.rules import Kind
 from clipsearch.index.storage import IVFPQ, VECTORS, open_index, snapshot_path
 from clipsearch.index.vectors import VectorFileWriter, open_vectors
@@ -55,7 +56,7 @@ def test_manifest_says_what_is_there(ivfpq: Built) -> None:
     assert (manifest.seq, manifest.kind, manifest.size, manifest.dimension) == (7, "ivfpq", 30_000, 64)
     assert (shape.nlist, shape.m, shape.training_sample) == (512, 32, 30_000)
     assert manifest.model_hash == "ab" * 32
-    assert set(manifest.files) == {VECTORS, IVFPQ, "ids.offsets", "ids.utf8"}
+    assert set(manifest.files) == {VECTORS, IVFPQ, "ids.offsets", "ids.utf8", ROWS}
     sizes = manifest.bytes_per_item()
     assert sizes["rerank"] == pytest.approx(128, abs=0.1)
     assert 40 < sizes["index"] < 50  # 32 of code, 8 of row number, and the centroids
@@ -85,7 +86,7 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("name", [VECTORS, IVFPQ, "ids.offsets", "ids.utf8"])
+@pytest.mark.parametrize("name", [VECTORS, IVFPQ, ROWS, "ids.offsets", "ids.utf8"])
 @pytest.mark.parametrize("damage", [truncate, flip, Path.unlink, lambda path: path.write_bytes(b"")])
 def test_damaged_files_are_refused(copy: Path, name: str, damage: Callable[[Path], object]) -> None:
     damage(copy / name)
@@ -93,7 +94,7 @@ def test_damaged_files_are_refused(copy: Path, name: str, damage: Callable[[Path
         open_index(copy.parent, "cpu")
 
 
-@pytest.mark.parametrize("name", [VECTORS, IVFPQ, "ids.offsets"])
+@pytest.mark.parametrize("name", [VECTORS, IVFPQ, ROWS, "ids.offsets"])
 def test_without_hashing_another_format_is_still_refused(copy: Path, name: str) -> None:
     data = (copy / name).read_bytes()
     (copy / name).write_bytes(bytes(reversed(data)))
@@ -104,7 +105,7 @@ def test_without_hashing_another_format_is_still_refused(copy: Path, name: str) 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format_version": 2}, "format_version"),
+        ({"format_version": 1}, "format_version"),
         ({"kind": "hnsw"}, "kind"),
         ({"kind": "flat"}, "contradicts itself"),
         ({"size": "many"}, "size"),
@@ -155,7 +156,7 @@ def test_a_failed_build_leaves_the_old_index(tmp_path: Path) -> None:
     data = clustered(200, 16, 4)
     build_index(tmp_path, source(data.base, seq=1))
     with pytest.raises(ValueError, match="does not fit"):
-        build_index(tmp_path, replace(source(data.base, seq=2), n=100))
+        build_index(tmp_path, replace(source(data.base, seq=2), rows=np.arange(100)))
     assert open_index(tmp_path, "cpu").manifest.seq == 1
 
 
@@ -191,6 +192,28 @@ def test_ids_round_trip(tmp_path: Path) -> None:
         open_ids(tmp_path, 4)
     with pytest.raises(UnusableIndex):
         open_ids(tmp_path, 6)
+
+
+def test_rows_round_trip(tmp_path: Path) -> None:
+    rows = np.array([0, 2, 3, 9], dtype=np.int64)
+    write_rows(tmp_path, rows)
+    np.testing.assert_array_equal(open_rows(tmp_path, 4), rows)
+    assert [position_of(rows, row) for row in (0, 1, 2, 3, 8, 9, 10)] == [0, None, 1, 2, None, 3, None]
+    with pytest.raises(UnusableIndex, match="build the index again"):
+        open_rows(tmp_path, 3)
+
+
+@pytest.mark.parametrize("rows", [[1, 1], [2, 1], [-1, 0]])
+def test_rows_must_ascend(tmp_path: Path, rows: list[int]) -> None:
+    with pytest.raises(ValueError, match="ascend"):
+        write_rows(tmp_path, np.array(rows, dtype=np.int64))
+    np.save(tmp_path / ROWS, np.array(rows, dtype=np.int64))
+    with pytest.raises(UnusableIndex, match="ascending rows"):
+        open_rows(tmp_path, 2)
+
+
+def test_a_position_has_its_row(ivfpq: Built) -> None:
+    np.testing.assert_array_equal(ivfpq.loaded.rows, np.arange(30_000) * 3 + 1)
 
 
 def test_flat_index_has_no_training(flat: Built) -> None:

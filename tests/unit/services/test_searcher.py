@@ -1,63 +1,94 @@
 """Searching on a lane's worker: groups, trimming, rows, and an encoder batch of which only some ask."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from clipsearch.errors import ComputeFailed
-from clipsearch.index.flat import FlatIndex
+from clipsearch.catalogue.filters.compile import compile_filter
+from clipsearch.catalogue.items import Item
+from clipsearch.catalogue.mutations import Delete, Upsert
+from clipsearch.catalogue.reader import CatalogueReader
+from clipsearch.collection import CollectionOptions
+from clipsearch.data import DataDirectory
+from clipsearch.errors import CollectionNotFound, ComputeFailed, ItemNotFound
 from clipsearch.ports import Vectors
 from clipsearch.services.embed import Encode, Encoded, encode_batch
-from clipsearch.services.searcher import Lookup, Probe, Searcher
+from clipsearch.services.searcher import Found, Lookup, Neighbours, Probe, Searcher
 
 ITEMS = np.eye(4, dtype=np.float32)
 
 
-class Watched(FlatIndex):
-    """A real index that keeps what it was asked, and notices two callers at once."""
-
-    def __init__(self) -> None:
-        super().__init__(ITEMS)
-        self.asked: list[tuple[int, int, int | None]] = []
-        self._busy = threading.Lock()
-
-    def search(self, queries: Vectors, k: int, nprobe: int | None = None) -> Any:
-        assert self._busy.acquire(blocking=False), "one caller at a time is the index's contract"
-        try:
-            self.asked.append((len(queries), k, nprobe))
-            return super().search(queries, k, nprobe)
-        finally:
-            self._busy.release()
+def underived(directory: Path, reader: CatalogueReader) -> None:
+    raise AssertionError("these tests build no index")
 
 
-def test_probes_of_one_nprobe_share_a_call_and_each_gets_its_own_top_k() -> None:
-    index = Watched()
+@pytest.fixture(name="data")
+def _data(tmp_path: Path) -> Iterator[DataDirectory]:
+    """Rows 0 to 3 along the axes, called a to d; and an empty collection beside them."""
+    options = CollectionOptions(4, "ab" * 32, underived, device="cpu", threads=1, rebuild_by_itself=False)
+    data = DataDirectory(tmp_path, options)
+    data.create("empty")
+    items = [Item(name, f'{{"n": {n}}}', ITEMS[n].astype(np.float16)) for n, name in enumerate("abcd")]
+    data.collection("").write([Upsert(items)])
+    yield data
+    data.close()
+
+
+def near(found: Found) -> Neighbours:
+    assert isinstance(found, Neighbours), found
+    return found
+
+
+def test_each_probe_gets_what_it_asked_for(data: DataDirectory) -> None:
     probes = [Probe(1), Probe(3), Probe(2, nprobe=1), Probe(9, with_vectors=True)]
-    found = Searcher(index).search(ITEMS, probes)
-    assert sorted(index.asked, key=str) == [(1, 2, 1), (3, 4, None)]
-    assert [len(near.rows) for near in found] == [1, 3, 2, 4]
-    assert [near.rows[0] for near in found] == [0, 1, 2, 3]
-    assert found[0].vectors is None
-    assert np.array_equal(found[3].vectors[0], ITEMS[3])  # type: ignore[index]
+    one, two, three, four = map(near, Searcher(data).search(ITEMS, probes))
+    assert [len(found.rows) for found in (one, two, three, four)] == [1, 3, 2, 4]
+    assert [found.ids[0] for found in (one, two, three, four)] == ["a", "b", "c", "d"]
+    assert one.vectors is None
+    assert four.vectors is not None
+    assert np.array_equal(four.vectors[0], ITEMS[3])
+    assert {found.seq for found in (one, two, three, four)} == {1}
 
 
-def test_a_lookup_searches_around_a_vector_or_a_row() -> None:
-    found = Searcher(Watched()).lookup([Lookup(2, Probe(1)), Lookup(ITEMS[1], Probe(1)), Lookup(0, Probe(1))])
-    assert [near.rows.tolist() for near in found] == [[2], [1], [0]]
-    assert [near.scores.tolist() for near in found] == [[1.0], [1.0], [1.0]]
+def test_a_probe_keeps_to_its_collection_filter_exclusions_and_score(data: DataDirectory) -> None:
+    allowed = data.collection("").allowed(compile_filter("n >= 2"))
+    probes = [
+        Probe(4, "empty"),
+        Probe(4, allowed=allowed),
+        Probe(4, excluded=frozenset({2})),
+        Probe(4, min_score=0.5),
+        Probe(1, "gone"),
+    ]
+    *found, gone = Searcher(data).search(np.stack([ITEMS[2]] * 5), probes)
+    empty, filtered, excluded, scored = map(near, found)
+    assert empty.ids == []
+    assert filtered.ids == ["c", "d"]
+    assert excluded.ids == ["a", "b", "d"]
+    assert scored.ids == ["c"]
+    assert isinstance(gone, CollectionNotFound)
 
 
-def test_many_threads_share_the_index() -> None:
-    searcher = Searcher(Watched())
+def test_a_lookup_searches_around_a_vector_or_a_row_that_still_lives(data: DataDirectory) -> None:
+    data.collection("").write([Delete(["d"])])
+    lookups = [Lookup(2, Probe(1)), Lookup(3, Probe(1)), Lookup(ITEMS[1], Probe(1)), Lookup(0, Probe(1))]
+    first, gone, *rest = Searcher(data).lookup(lookups)
+    assert isinstance(gone, ItemNotFound)
+    assert [near(found).ids for found in (first, *rest)] == [["c"], ["b"], ["a"]]
+    assert [near(found).scores.tolist() for found in (first, *rest)] == [[1.0], [1.0], [1.0]]
+
+
+def test_many_threads_search(data: DataDirectory) -> None:
+    searcher = Searcher(data)
     failures: list[BaseException] = []
 
     def work() -> None:
         try:
-            for _ in range(200):
-                assert searcher.search(ITEMS, [Probe(1)] * 4)[3].rows.tolist() == [3]
+            for _ in range(100):
+                assert near(searcher.search(ITEMS, [Probe(1)] * 4)[3]).ids == ["d"]
         except BaseException as error:  # noqa: BLE001  # told to the test's own thread
             failures.append(error)
 
@@ -73,20 +104,18 @@ def encode(batch: Sequence[Any]) -> Vectors:
     return np.stack([ITEMS[row] if row < 4 else np.full(4, np.nan, np.float32) for row in batch])
 
 
-def test_an_encoder_batch_searches_for_those_that_ask() -> None:
-    index = Watched()
-    batch = [Encode(1, Probe(1)), Encode(9, Probe(1)), Encode(2, None), Encode(3, Probe(2))]
-    first, broken, silent, last = encode_batch(encode, Searcher(index), batch)  # type: ignore[type-var]
-    assert index.asked == [(2, 2, None)], "the vector that is not finite is not searched with"
+def test_an_encoder_batch_searches_for_those_that_ask(data: DataDirectory) -> None:
+    batch = [Encode(1, Probe(1)), Encode(9, Probe(1)), Encode(2, None), Encode(3, Probe(2)), Encode(0, Probe(1, "no"))]
+    first, broken, silent, last, lost = encode_batch(encode, Searcher(data), batch)  # type: ignore[type-var]
     assert isinstance(broken, ComputeFailed)
     assert isinstance(first, Encoded) and first.near is not None
-    assert first.near.rows.tolist() == [1]
+    assert first.near.ids == ["b"]
     assert isinstance(silent, Encoded) and silent.near is None
     assert isinstance(last, Encoded) and last.near is not None
-    assert last.near.rows[0] == 3
+    assert last.near.ids[0] == "d"
+    assert isinstance(lost, CollectionNotFound)
 
 
-@pytest.mark.parametrize("searcher", [None, Searcher(Watched())])
-def test_without_probes_nothing_is_searched(searcher: Searcher | None) -> None:
-    outputs = encode_batch(encode, searcher, [Encode(0, None), Encode(1, None)])  # type: ignore[type-var]
+def test_without_an_index_nothing_is_searched() -> None:
+    outputs = encode_batch(encode, None, [Encode(0, None), Encode(1, None)])  # type: ignore[type-var]
     assert [isinstance(output, Encoded) and output.near is None for output in outputs] == [True, True]
