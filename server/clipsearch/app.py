@@ -30,6 +30,7 @@ from clipsearch.services.catalogue import CatalogueService, WriteLane, write_bat
 from clipsearch.services.embed import EmbedService, ImageLane, TextLane, encode_batch
 from clipsearch.services.limits import RequestLimits
 from clipsearch.services.operations import Operations
+from clipsearch.services.recall import RecallMonitor
 from clipsearch.services.search import SearchLane, SearchService
 from clipsearch.services.searcher import Searcher
 from clipsearch.settings import Settings
@@ -72,7 +73,8 @@ class App:
         self.settings = settings
         self.encoders = _load_encoders(settings)
         self.data = _open_data(settings, self.encoders)
-        self.lanes = _lanes(settings, self.encoders, self.data)
+        self.recall = RecallMonitor(settings.recall_sample)
+        self.lanes = _lanes(settings, self.encoders, self.data, self.recall)
         self.operations = None if self.data is None else _operations(settings, self.encoders, self.data)
         self._decoders = ThreadPoolExecutor(settings.decode_threads or settings.cores, thread_name_prefix="decode")
         self._server = self._rpc()
@@ -97,7 +99,9 @@ class App:
         dimension = encoders.manifest.dimension
         if data is not None and lanes.search is not None and lanes.write is not None:
             search = SearchService(embed=embed, lane=lanes.search, data=data, dimension=dimension, limits=limits)
-            catalogue = CatalogueService(embed=embed, lane=lanes.write, data=data, dimension=dimension, limits=limits)
+            catalogue = CatalogueService(
+                embed=embed, lane=lanes.write, data=data, recall=self.recall, dimension=dimension, limits=limits
+            )
         return RpcServer(
             RpcOptions(settings.listen, settings.max_message_bytes, settings.max_concurrent_streams),
             EmbeddingServicer(embed, _model(encoders.manifest), settings.stream_window),
@@ -133,6 +137,7 @@ class App:
         self._decoders.shutdown()
         if self.operations is not None:
             self.operations.cancel_all()
+        await asyncio.to_thread(self.recall.stop)
         if self.data is not None:
             await asyncio.to_thread(self.data.close)
 
@@ -229,7 +234,7 @@ def _derive(
         return derive_index(directory, reader, queries=queries, options=options, report=report, rejects=rejects)[0]
 
 
-def _lanes(settings: Settings, encoders: Encoders, data: DataDirectory | None) -> Lanes:
+def _lanes(settings: Settings, encoders: Encoders, data: DataDirectory | None, recall: RecallMonitor) -> Lanes:
     def policy(max_items: int, max_cost: int, overhead: int = 0) -> BatchPolicy:
         return BatchPolicy(
             max_items, max_cost, overhead, bulk_share=settings.bulk_share, max_delay_s=settings.max_batch_delay_ms / 1e3
@@ -239,7 +244,7 @@ def _lanes(settings: Settings, encoders: Encoders, data: DataDirectory | None) -
     image_policy = policy(settings.image_batch_items, settings.image_batch_items)
     search_policy = policy(settings.search_batch_items, settings.search_batch_items)
     capacity, workers = settings.lane_capacity, encoder_workers(settings, encoders)
-    searcher = None if data is None else Searcher(data)
+    searcher = None if data is None else Searcher(data, recall)
     run_text = functools.partial(encode_batch, encoders.text.encode, searcher)
     run_image = functools.partial(encode_batch, encoders.image.encode, searcher)
     return Lanes(

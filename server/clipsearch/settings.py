@@ -62,6 +62,9 @@ class Settings(BaseSettings):
     bulk_share: float = Field(
         0.2, ge=0.0, lt=1.0, description="Share of each lane that bulk work gets while interactive work waits too."
     )
+    recall_sample: float = Field(
+        0.001, ge=0.0, le=1.0, description="Share of searches that are run again exactly, to tell live recall; 0: none."
+    )
     lane_capacity: int = Field(1024, ge=1, description="Items inside one lane at once; more are refused at once.")
     stream_window: int = Field(128, ge=1, description="Items of one StreamEmbed call in flight at once.")
     max_text_bytes: int = Field(8192, ge=1, description="Longest text accepted (longer than the context: truncated).")

@@ -15,7 +15,7 @@ from clipsearch.index.flat import check_search
 from clipsearch.index.lists import Lists, bit_selector, list_selector
 from clipsearch.index.overfetch import search_and_drop
 from clipsearch.index.planner import Counts, Facts, Way, plan
-from clipsearch.index.subset import search_selected
+from clipsearch.index.subset import scan, search_selected
 from clipsearch.index.threads import limit_openmp, serving_threads
 from clipsearch.index.vectors import VectorFile
 from clipsearch.ports import Rows, Vectors
@@ -84,6 +84,15 @@ class IvfPqIndex:
                 limit=self._max_candidates,
             )
         return self._search_selected(queries, k, nprobe, only)
+
+    def search_exactly(self, queries: Vectors, k: int, only: Selection | None = None) -> tuple[Scores, Rows]:
+        """Compare with every re-rank vector, on one thread: what live recall is measured against.
+
+        Returns (scores [n, k], positions [n, k]) as ``search`` does.
+        """
+        check_search(k, None, self.max_nprobe)
+        limit_openmp(1)
+        return scan(self._file.faiss_index, queries, k, only)
 
     def search_with(self, queries: Vectors, k: int, nprobe: int, overfetch: float) -> tuple[Scores, Rows]:
         """Search with both run-time parameters given, as tuning does."""

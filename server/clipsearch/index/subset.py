@@ -26,12 +26,12 @@ def search_selected(file: VectorFile, queries: Vectors, k: int, only: Selection)
     every query then looks at every bit (2.5 ns each).
     """
     if only.root.count > EXACT_ROWS:
-        return _search(file.faiss_index, queries, k, only)
+        return scan(file.faiss_index, queries, k, only)
     positions, gathered = only.root.derive("subset", lambda: _gather(file, only.root))
     inside = None
     if only is not only.root:
         inside = only.derive("in subset", lambda: _inside(only, positions))
-    scores, found = _search(gathered, queries, k, inside)
+    scores, found = scan(gathered, queries, k, inside)
     return scores, np.where(found < 0, -1, positions.take(found, mode="clip")) if len(positions) else found
 
 
@@ -48,7 +48,8 @@ def _inside(only: Selection, positions: Rows) -> Selection:
     return Selection.of(len(positions), np.flatnonzero(only.contains(positions)))
 
 
-def _search(index: Any, queries: Vectors, k: int, only: Selection | None) -> tuple[Scores, Rows]:
+def scan(index: Any, queries: Vectors, k: int, only: Selection | None) -> tuple[Scores, Rows]:
+    """Compare with every selected vector of a FAISS scalar-quantiser index, whatever that costs."""
     parameters = None if only is None else _faiss.SearchParameters(sel=bit_selector(only))
     scores, found = index.search(np.ascontiguousarray(queries), k, params=parameters)
     return np.where(found < 0, np.float32(-np.inf), scores), found

@@ -1,5 +1,7 @@
 """One state of the live index, as a search sees it: base, delta, tombstones and the sequence number they are of."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from clipsearch.index.allowed import AllowedRows
@@ -7,7 +9,8 @@ from clipsearch.index.base import Base, positions_of
 from clipsearch.index.delta import Delta
 from clipsearch.index.exact import Scores, pad
 from clipsearch.index.flat import check_search
-from clipsearch.ports import Rows, Vectors
+from clipsearch.index.ivfpq import IvfPqIndex
+from clipsearch.ports import Rows, VectorIndex, Vectors
 from clipsearch.selection import Selection
 
 
@@ -15,7 +18,8 @@ class View:
     """Immutable: answers the same for as long as it is kept. Free to take, and for as many threads as the base index.
 
     ``size`` rows live in it, ``base_size`` are held by the base and ``delta_size`` by the delta, tombstones included,
-    of which there are ``base_dead`` and ``delta_dead``. ``max_nprobe`` is the base's. ``base`` is None where nothing
+    of which there are ``base_dead`` and ``delta_dead``. ``max_nprobe`` is the base's;
+    ``is_exact`` says that a search can miss nothing. ``base`` is None where nothing
     was ever built, ``alive`` where none of its positions is dead.
     """
 
@@ -28,6 +32,7 @@ class View:
         self.delta_size, self.delta_dead = len(delta.rows), delta.dead
         self.size = self.base_size - self.base_dead + self.delta_size - self.delta_dead
         self.max_nprobe = 1 if base is None else base.index.max_nprobe
+        self.is_exact = base is None or not isinstance(base.index, IvfPqIndex)
 
     def search(
         self, queries: Vectors, k: int, nprobe: int | None = None, allowed: AllowedRows | None = None
@@ -40,11 +45,30 @@ class View:
         Raises TopKOutOfRange and NprobeOutOfRange.
         """
         check_search(k, None, self.max_nprobe)
+        return self._search(queries, k, allowed, lambda index, only: index.search(queries, k, nprobe, only))
+
+    def search_exactly(self, queries: Vectors, k: int, allowed: AllowedRows | None = None) -> tuple[Scores, Rows]:
+        """Return what ``search`` would with a recall of 1, whatever it costs: the measure of live recall."""
+
+        def exactly(index: VectorIndex, only: Selection | None) -> tuple[Scores, Rows]:
+            if isinstance(index, IvfPqIndex):
+                return index.search_exactly(queries, k, only)
+            return index.search(queries, k, None, only)
+
+        return self._search(queries, k, allowed, exactly)
+
+    def _search(
+        self,
+        queries: Vectors,
+        k: int,
+        allowed: AllowedRows | None,
+        in_base: Callable[[VectorIndex, Selection | None], tuple[Scores, Rows]],
+    ) -> tuple[Scores, Rows]:
         parts = []
         if self.base is not None and self.base_size > self.base_dead:
             only = self.alive if allowed is None else allowed.in_base(self.base, self.alive)
             if only is None or only.count:
-                scores, positions = self.base.index.search(queries, k, nprobe, only)
+                scores, positions = in_base(self.base.index, only)
                 parts.append((scores, self.base.rows_at(positions)))
         if self.delta_size > self.delta_dead:
             only = self.delta.alive if allowed is None else allowed.in_delta(self.delta)

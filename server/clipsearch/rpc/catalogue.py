@@ -81,7 +81,8 @@ class CatalogueServicer(catalogue_pb2_grpc.CatalogueServiceServicer):
     async def GetCollectionStats(
         self, request: pb.GetCollectionStatsRequest, context: Context
     ) -> pb.GetCollectionStatsResponse:
-        return convert_catalogue.stats_response(await self._catalogue().stats(request.collection))
+        stats, recall = await self._catalogue().stats(request.collection)
+        return convert_catalogue.stats_response(stats, recall)
 
     def _catalogue(self) -> CatalogueService:
         if self._service is None:

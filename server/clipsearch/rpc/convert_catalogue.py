@@ -1,6 +1,6 @@
 """The catalogue's messages to plain values and back."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from google.longrunning import operations_pb2
@@ -13,6 +13,7 @@ from clipsearch.rpc.status import to_status
 from clipsearch.services.catalogue import Change, CollectionStats, Content, ImagesInput, NewItem, StoredItem, Written
 from clipsearch.services.embed import TextInput
 from clipsearch.services.operations import IndexManifest, Operation
+from clipsearch.services.recall import LiveRecall, QueryKind
 from clipsearch.services.search import VectorInput
 from clipsearch.v1 import catalogue_pb2 as pb
 
@@ -20,6 +21,12 @@ _OUTCOMES = {
     Change.CREATED: pb.UPSERT_OUTCOME_CREATED,
     Change.UPDATED: pb.UPSERT_OUTCOME_UPDATED,
     Change.UNCHANGED: pb.UPSERT_OUTCOME_UNCHANGED,
+}
+
+_KINDS = {
+    QueryKind.TEXT: pb.QUERY_KIND_TEXT,
+    QueryKind.IMAGE: pb.QUERY_KIND_IMAGE,
+    QueryKind.VECTOR: pb.QUERY_KIND_VECTOR,
 }
 
 # Numbers up to here are whole in both JSON and Protobuf's Struct, which knows doubles only.
@@ -86,8 +93,8 @@ def item(stored: StoredItem, format_: int) -> pb.Item:
     return message
 
 
-def stats_response(stats: CollectionStats) -> pb.GetCollectionStatsResponse:
-    """Sizes of a collection."""
+def stats_response(stats: CollectionStats, recall: Mapping[QueryKind, LiveRecall]) -> pb.GetCollectionStatsResponse:
+    """Sizes of a collection and the recall of its live queries."""
     return pb.GetCollectionStatsResponse(
         items=stats.items,
         tombstones=stats.tombstones,
@@ -97,6 +104,10 @@ def stats_response(stats: CollectionStats) -> pb.GetCollectionStatsResponse:
         disk_bytes=stats.disk_bytes,
         damaged_rows=stats.damaged,
         index=None if stats.index is None else index_stats(stats.index),
+        live_recall=[
+            pb.LiveRecall(query_kind=_KINDS[kind], queries=one.queries, recall=one.recall)
+            for kind, one in recall.items()
+        ],
     )
 
 

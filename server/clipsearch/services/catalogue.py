@@ -21,6 +21,7 @@ from clipsearch.errors import BadPageToken, ClipsearchError, ItemNotFound, Missi
 from clipsearch.services.call import Call, Stages
 from clipsearch.services.embed import Embedded, EmbedInput, EmbedService, ImageInput, TextInput
 from clipsearch.services.limits import RequestLimits
+from clipsearch.services.recall import LiveRecall, QueryKind, RecallMonitor
 from clipsearch.services.search import VectorInput, unit_vector
 from clipsearch.services.searcher import Vector
 
@@ -84,11 +85,19 @@ class CatalogueService:
     """The catalogue use cases. Called on the event loop."""
 
     def __init__(
-        self, *, embed: EmbedService, lane: WriteLane, data: DataDirectory, dimension: int, limits: RequestLimits
+        self,
+        *,
+        embed: EmbedService,
+        lane: WriteLane,
+        data: DataDirectory,
+        recall: RecallMonitor,
+        dimension: int,
+        limits: RequestLimits,
     ) -> None:
         self._embed = embed
         self._lane = lane
         self._data = data
+        self._recall = recall
         self._dimension = dimension
         self._limits = limits
 
@@ -152,9 +161,10 @@ class CatalogueService:
         page = await asyncio.to_thread(read)
         return page.items, "" if page.next_after is None else _token(page.next_after, condition)
 
-    async def stats(self, collection: str) -> CollectionStats:
-        """Return the sizes of a collection."""
-        return await asyncio.to_thread(self._data.collection(collection).stats)
+    async def stats(self, collection: str) -> tuple[CollectionStats, dict[QueryKind, LiveRecall]]:
+        """Return the sizes of a collection, and the recall of its live queries as far as it was measured."""
+        known = self._data.collection(collection)
+        return await asyncio.to_thread(known.stats), self._recall.measured(known.name)
 
     async def create(self, collection: str) -> None:
         """Make an empty collection; raises BadCollectionName or CollectionExists."""

@@ -24,6 +24,7 @@ from clipsearch.ports import Vectors
 from clipsearch.services.call import Call, Stages
 from clipsearch.services.embed import Embedded, EmbedService, ImageInput, TextInput
 from clipsearch.services.limits import RequestLimits
+from clipsearch.services.recall import QueryKind
 from clipsearch.services.searcher import Lookup, Neighbours, Probe, Vector
 
 # A vector shorter than this has no direction worth the name; unit vectors are what callers send.
@@ -157,6 +158,7 @@ class SearchService:
             allowed=allowed,
             excluded=excluded,
             min_score=query.min_score,
+            kind=_kind_of(query.terms),
         )
 
     async def _near(
@@ -215,6 +217,14 @@ class SearchService:
         if row is None:
             raise ItemNotFound("no item has this id", field=f"{term.field}.item_id", metadata={"item_id": item_id})
         return row
+
+
+def _kind_of(terms: Sequence[Term]) -> QueryKind:
+    if len(terms) == 1 and isinstance(terms[0].query, TextInput):
+        return QueryKind.TEXT
+    if len(terms) == 1 and isinstance(terms[0].query, ImageInput | ItemInput):
+        return QueryKind.IMAGE
+    return QueryKind.VECTOR
 
 
 def _check_nprobe(nprobe: int, max_nprobe: int) -> None:

@@ -20,6 +20,7 @@ from clipsearch.errors import ClipsearchError, ItemNotFound
 from clipsearch.index.allowed import AllowedRows
 from clipsearch.index.view import View
 from clipsearch.ports import Rows, Vectors
+from clipsearch.services.recall import QueryKind, RecallMonitor, Sample
 
 Vector = NDArray[np.float32]
 """float32 [dimension], unit length."""
@@ -40,6 +41,7 @@ class Probe:
     allowed: AllowedRows | None = None
     excluded: frozenset[int] = frozenset()
     min_score: float | None = None
+    kind: QueryKind = QueryKind.VECTOR
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,9 @@ Found = Neighbours | ClipsearchError
 class Searcher:
     """All collections, for any number of threads."""
 
-    def __init__(self, data: DataDirectory) -> None:
+    def __init__(self, data: DataDirectory, monitor: RecallMonitor) -> None:
         self._data = data
+        self._monitor = monitor
 
     def lookup(self, batch: Sequence[Lookup]) -> list[Found]:
         """Run one batch of the search lane; an item whose row has gone meanwhile fails alone."""
@@ -128,6 +131,10 @@ class Searcher:
             nprobe = None if first.nprobe is None else min(first.nprobe, view.max_nprobe)
             scores, rows = view.search(queries, k, nprobe, first.allowed)
         searched_s = time.monotonic() - started
+        if not view.is_exact and first.nprobe is None and self._monitor.is_due(len(probes)):
+            kept = scores[0][rows[0] >= 0]
+            sample = Sample(collection.name, first.kind, view, queries[0].copy(), kept, k, first.allowed)
+            self._monitor.offer(sample)
         return [
             _trimmed(collection, view, probe, some_scores, some_rows, searched_s=searched_s)
             for probe, some_scores, some_rows in zip(probes, scores, rows, strict=True)

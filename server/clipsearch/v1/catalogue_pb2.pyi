@@ -75,6 +75,34 @@ ITEM_VIEW_FULL: ItemView.ValueType  # 2
 """The embedding as well."""
 Global___ItemView: _TypeAlias = ItemView  # noqa: Y015
 
+class _QueryKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _QueryKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_QueryKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    QUERY_KIND_UNSPECIFIED: _QueryKind.ValueType  # 0
+    """Never sent."""
+    QUERY_KIND_TEXT: _QueryKind.ValueType  # 1
+    """A text."""
+    QUERY_KIND_IMAGE: _QueryKind.ValueType  # 2
+    """A picture, or an item of the collection."""
+    QUERY_KIND_VECTOR: _QueryKind.ValueType  # 3
+    """A vector, or several terms."""
+
+class QueryKind(_QueryKind, metaclass=_QueryKindEnumTypeWrapper):
+    """What live queries are made of."""
+
+QUERY_KIND_UNSPECIFIED: QueryKind.ValueType  # 0
+"""Never sent."""
+QUERY_KIND_TEXT: QueryKind.ValueType  # 1
+"""A text."""
+QUERY_KIND_IMAGE: QueryKind.ValueType  # 2
+"""A picture, or an item of the collection."""
+QUERY_KIND_VECTOR: QueryKind.ValueType  # 3
+"""A vector, or several terms."""
+Global___QueryKind: _TypeAlias = QueryKind  # noqa: Y015
+
 @_typing.final
 class UpsertItemsRequest(_message.Message):
     """Request of UpsertItems."""
@@ -722,6 +750,7 @@ class GetCollectionStatsResponse(_message.Message):
     DISK_BYTES_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     DAMAGED_ROWS_FIELD_NUMBER: _builtins.int
+    LIVE_RECALL_FIELD_NUMBER: _builtins.int
     items: _builtins.int
     """Number of items."""
     tombstones: _builtins.int
@@ -740,6 +769,10 @@ class GetCollectionStatsResponse(_message.Message):
     def index(self) -> Global___IndexStats:
         """The index as it serves now; unset while everything is in the delta."""
 
+    @_builtins.property
+    def live_recall(self) -> _containers.RepeatedCompositeFieldContainer[Global___LiveRecall]:
+        """Recall of live queries since the server's start, measured on a share of them (setting recall_sample)."""
+
     def __init__(
         self,
         *,
@@ -751,14 +784,45 @@ class GetCollectionStatsResponse(_message.Message):
         disk_bytes: _builtins.int = ...,
         index: Global___IndexStats | None = ...,
         damaged_rows: _builtins.int = ...,
+        live_recall: _abc.Iterable[Global___LiveRecall] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["index", b"index"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["damaged_rows", b"damaged_rows", "delta_items", b"delta_items", "dimension", b"dimension", "disk_bytes", b"disk_bytes", "index", b"index", "items", b"items", "sequence_number", b"sequence_number", "tombstones", b"tombstones"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["damaged_rows", b"damaged_rows", "delta_items", b"delta_items", "dimension", b"dimension", "disk_bytes", b"disk_bytes", "index", b"index", "items", b"items", "live_recall", b"live_recall", "sequence_number", b"sequence_number", "tombstones", b"tombstones"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetCollectionStatsResponse: _TypeAlias = GetCollectionStatsResponse  # noqa: Y015
+
+@_typing.final
+class LiveRecall(_message.Message):
+    """Recall of one kind of live query."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_KIND_FIELD_NUMBER: _builtins.int
+    QUERIES_FIELD_NUMBER: _builtins.int
+    RECALL_FIELD_NUMBER: _builtins.int
+    query_kind: Global___QueryKind.ValueType
+    """The kind."""
+    queries: _builtins.int
+    """How many queries were measured."""
+    recall: _builtins.float
+    """Recall@10, or @top_k where that is less, against exact search of the very state that the query saw."""
+    def __init__(
+        self,
+        *,
+        query_kind: Global___QueryKind.ValueType = ...,
+        queries: _builtins.int = ...,
+        recall: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["queries", b"queries", "query_kind", b"query_kind", "recall", b"recall"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LiveRecall: _TypeAlias = LiveRecall  # noqa: Y015
 
 @_typing.final
 class IndexStats(_message.Message):

@@ -17,9 +17,11 @@ from clipsearch.data import DataDirectory
 from clipsearch.errors import CollectionNotFound, ComputeFailed, ItemNotFound
 from clipsearch.ports import Vectors
 from clipsearch.services.embed import Encode, Encoded, encode_batch
+from clipsearch.services.recall import RecallMonitor
 from clipsearch.services.searcher import Found, Lookup, Neighbours, Probe, Searcher
 
 ITEMS = np.eye(4, dtype=np.float32)
+UNWATCHED = RecallMonitor(0.0)
 
 
 def underived(directory: Path, reader: CatalogueReader) -> None:
@@ -45,7 +47,7 @@ def near(found: Found) -> Neighbours:
 
 def test_each_probe_gets_what_it_asked_for(data: DataDirectory) -> None:
     probes = [Probe(1), Probe(3), Probe(2, nprobe=1), Probe(9, with_vectors=True)]
-    one, two, three, four = map(near, Searcher(data).search(ITEMS, probes))
+    one, two, three, four = map(near, Searcher(data, UNWATCHED).search(ITEMS, probes))
     assert [len(found.rows) for found in (one, two, three, four)] == [1, 3, 2, 4]
     assert [found.ids[0] for found in (one, two, three, four)] == ["a", "b", "c", "d"]
     assert one.vectors is None
@@ -63,7 +65,7 @@ def test_a_probe_keeps_to_its_collection_filter_exclusions_and_score(data: DataD
         Probe(4, min_score=0.5),
         Probe(1, "gone"),
     ]
-    *found, gone = Searcher(data).search(np.stack([ITEMS[2]] * 5), probes)
+    *found, gone = Searcher(data, UNWATCHED).search(np.stack([ITEMS[2]] * 5), probes)
     empty, filtered, excluded, scored = map(near, found)
     assert empty.ids == []
     assert filtered.ids == ["c", "d"]
@@ -75,14 +77,14 @@ def test_a_probe_keeps_to_its_collection_filter_exclusions_and_score(data: DataD
 def test_a_lookup_searches_around_a_vector_or_a_row_that_still_lives(data: DataDirectory) -> None:
     data.collection("").write([Delete(["d"])])
     lookups = [Lookup(2, Probe(1)), Lookup(3, Probe(1)), Lookup(ITEMS[1], Probe(1)), Lookup(0, Probe(1))]
-    first, gone, *rest = Searcher(data).lookup(lookups)
+    first, gone, *rest = Searcher(data, UNWATCHED).lookup(lookups)
     assert isinstance(gone, ItemNotFound)
     assert [near(found).ids for found in (first, *rest)] == [["c"], ["b"], ["a"]]
     assert [near(found).scores.tolist() for found in (first, *rest)] == [[1.0], [1.0], [1.0]]
 
 
 def test_many_threads_search(data: DataDirectory) -> None:
-    searcher = Searcher(data)
+    searcher = Searcher(data, UNWATCHED)
     failures: list[BaseException] = []
 
     def work() -> None:
@@ -106,7 +108,7 @@ def encode(batch: Sequence[Any]) -> Vectors:
 
 def test_an_encoder_batch_searches_for_those_that_ask(data: DataDirectory) -> None:
     batch = [Encode(1, Probe(1)), Encode(9, Probe(1)), Encode(2, None), Encode(3, Probe(2)), Encode(0, Probe(1, "no"))]
-    first, broken, silent, last, lost = encode_batch(encode, Searcher(data), batch)  # type: ignore[type-var]
+    first, broken, silent, last, lost = encode_batch(encode, Searcher(data, UNWATCHED), batch)  # type: ignore[type-var]
     assert isinstance(broken, ComputeFailed)
     assert isinstance(first, Encoded) and first.near is not None
     assert first.near.ids == ["b"]
