@@ -180,7 +180,8 @@ def build(n: int, d: int, queries: int, seed: int, directory: Path) -> tuple[Ivf
     """Build and open a tuned IVF-PQ index of clustered vectors."""
     data = clustered(n, d, queries + 500, seed)
     blocks = (data.base[start : start + 16384].astype(np.float16) for start in range(0, n, 16384))
-    source = IndexSource(n, d, blocks, map(str, range(n)), seq=1, text_queries=data.text_queries[queries:])
+    rows = np.arange(n)
+    source = IndexSource(rows, d, blocks, map(str, range(n)), seq=1, text_queries=data.text_queries[queries:])
     build_index(directory, source, IndexOptions(kind=Kind.IVFPQ, seed=seed))
     index = open_index(directory, "cpu", 1, verify=False).index
     assert isinstance(index, IvfPqIndex)
