@@ -9,6 +9,7 @@ from clipsearch.client import (
     ClientError,
     DeadlineExceeded,
     Embedded,
+    FailedPrecondition,
     InvalidArgument,
     NotFound,
     Overloaded,
@@ -19,7 +20,7 @@ from clipsearch.client import (
     Unavailable,
 )
 from clipsearch.v1 import common_pb2, search_pb2
-from tests.unit.client.fake_server import DIMENSION, DRAINING, METADATA, Fake, queue_full, vector_of
+from tests.unit.client.fake_server import DIMENSION, DRAINING, METADATA, SEQUENCE_NUMBER, Fake, queue_full, vector_of
 
 
 class Time:
@@ -82,6 +83,51 @@ def test_search_by_each_kind_of_query(client: Client, fake: Fake, tmp_path) -> N
     assert list(queries[3].vector.float32.values) == vector.tolist()
 
 
+def test_search_by_several_terms(client: Client, fake: Fake, tmp_path) -> None:
+    picture = tmp_path / "p.jpg"
+    picture.write_bytes(b"jpeg")
+    terms = [(Query(text="red dress"), 1.0), (Query(text="stripes"), -0.5), (Query(image=picture), 2)]
+    client.search(terms=terms)
+    list(client.search_batch([Query(text="hat"), Query(terms=terms)]))
+    single, batch = fake.requests
+    for request in (single, batch.requests[1]):
+        assert not request.HasField("query")
+        assert [(term.query.text, term.weight) for term in request.terms[:2]] == [("red dress", 1.0), ("stripes", -0.5)]
+        assert (request.terms[2].query.image, request.terms[2].weight) == (b"jpeg", 2.0)
+    assert not batch.requests[0].terms
+
+
+def test_search_in_a_part_of_a_collection(client: Client, fake: Fake) -> None:
+    part = {
+        "collection": "shop",
+        "filter": "price < 50",
+        "min_sequence_number": SEQUENCE_NUMBER,
+        "min_score": 0.0,
+    }
+    assert client.search(text="hat", exclude_ids=iter(["bag", "shoe"]), **part).sequence_number == SEQUENCE_NUMBER
+    results = client.search_batch([Query(text="a"), Query(text="b")], exclude_ids=iter(["bag", "shoe"]), **part)
+    assert [result.sequence_number for result in results] == [SEQUENCE_NUMBER] * 2
+    for request in (fake.requests[0], *fake.requests[1].requests):
+        assert (request.collection, request.filter) == ("shop", "price < 50")
+        assert request.min_sequence_number == SEQUENCE_NUMBER
+        assert list(request.exclude_ids) == ["bag", "shoe"]
+        assert request.HasField("min_score")
+
+
+def test_search_of_a_state_that_is_not_reached(client: Client) -> None:
+    with pytest.raises(FailedPrecondition) as caught:
+        client.search(text="hat", min_sequence_number=SEQUENCE_NUMBER + 1)
+    assert caught.value.reason == "SEQUENCE_NOT_REACHED"
+    (result,) = client.search_batch([Query(text="hat")], min_sequence_number=SEQUENCE_NUMBER + 1)
+    assert isinstance(result, FailedPrecondition)
+
+
+def test_one_text_is_not_several_ids(client: Client, fake: Fake) -> None:
+    with pytest.raises(TypeError, match="exclude_ids must be several ids"):
+        client.search(text="hat", exclude_ids="bag")
+    assert fake.requests == []
+
+
 @pytest.mark.parametrize("view", ["basic", "metadata", "full"])
 def test_search_returns_what_the_view_has(client: Client, view) -> None:
     found = client.search(text="hat", top_k=2, nprobe=3, view=view)
@@ -102,6 +148,8 @@ def test_search_leaves_defaults_to_the_server(client: Client, fake: Fake) -> Non
     request = fake.requests[0]
     assert not request.HasField("top_k")
     assert not request.HasField("nprobe")
+    assert not request.HasField("min_score")
+    assert (request.collection, request.filter, request.min_sequence_number) == ("", "", 0)
     assert request.view == search_pb2.VIEW_BASIC
 
 
@@ -110,6 +158,9 @@ def test_search_leaves_defaults_to_the_server(client: Client, fake: Fake) -> Non
     [
         ({}, "exactly one of .* not none"),
         ({"text": "a", "item_id": "b"}, "not text and item_id"),
+        ({"text": "a", "terms": [(Query(text="b"), 1.0)]}, "not text and terms"),
+        ({"terms": []}, "at least one query"),
+        ({"terms": [(Query(terms=[(Query(text="a"), 1.0)]), 1.0)]}, "must not have terms of its own"),
         ({"vector": np.zeros((2, 2))}, r"one dimension, not the shape \(2, 2\)"),
         ({"text": "a", "view": "all"}, "view must be one of basic, metadata, full, not 'all'"),
         ({"text": "a", "priority": "high"}, "priority must be one of"),
