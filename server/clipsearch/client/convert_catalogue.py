@@ -28,6 +28,9 @@ _OUTCOMES: Mapping[int, Outcome] = {
 _MAX_WHOLE = 2**53
 """Whole numbers up to here survive the wire's double precision."""
 
+_MAX_DEPTH = 30
+"""Protobuf reads messages that are nested at most 100 deep, and a level of a Struct takes three."""
+
 
 def upsert_item(item: NewItem) -> pb.UpsertItem:
     """Make the message of one item; reads the files of paths (OSError where it can't).
@@ -55,22 +58,24 @@ def reads_files(item: NewItem) -> bool:
 def _struct(metadata: Mapping[str, Any]) -> struct_pb2.Struct:
     # Checked here rather than left to the server, which gets what came of it: a Struct holds NaN, but JSON does not,
     # and its numbers are doubles.
-    _check(dict(metadata), "metadata")
+    _check(dict(metadata), "metadata", _MAX_DEPTH)
     struct = struct_pb2.Struct()
     struct.update(metadata)
     return struct
 
 
-def _check(value: object, path: str) -> None:
-    """Raise InvalidArgument unless JSON and a Struct's doubles can hold a value as it is."""
+def _check(value: object, path: str, levels: int) -> None:
+    """Raise InvalidArgument unless JSON and a Struct's doubles can hold a value as it is, in so many levels."""
+    if levels == 0:
+        raise _unusable(path, f"is nested deeper than {_MAX_DEPTH} levels")
     if isinstance(value, dict):
         for key, inner in value.items():
             if not isinstance(key, str):
                 raise _unusable(path, f"has the key {key!r}, which is no text")
-            _check(inner, f"{path}.{key}")
+            _check(inner, f"{path}.{key}", levels - 1)
     elif isinstance(value, list | tuple):
         for place, inner in enumerate(value):
-            _check(inner, f"{path}[{place}]")
+            _check(inner, f"{path}[{place}]", levels - 1)
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise _unusable(path, f"is {value}, which JSON does not know")

@@ -33,6 +33,10 @@ def items(*names: str, **fields: object) -> list[NewItem]:
     return [NewItem(name, text=f"text {name}", **fields) for name in names]
 
 
+def nested(levels: int) -> dict[str, object]:
+    return {"d": nested(levels - 1)} if levels > 1 else {}
+
+
 def test_upsert_tells_what_became_of_each_item(client: Client, tmp_path) -> None:
     catalogue = client.catalogue
     catalogue.upsert(items("same", "changed"))
@@ -88,6 +92,7 @@ def test_each_kind_of_content_and_the_rest_is_sent(client: Client, fake: Fake, t
         ({"n": 2**53 + 1}, r"metadata\.n is a whole number beyond 2\*\*53"),
         ({"when": datetime(2026, 1, 1)}, r"metadata\.when is of the type datetime"),
         ({"a": {3: "x"}}, r"metadata\.a has the key 3"),
+        (nested(31), r"metadata(\.d)+ is nested deeper than 30 levels"),
     ],
 )
 def test_metadata_that_json_cannot_hold_costs_its_own_item(client: Client, metadata, message) -> None:
@@ -97,6 +102,11 @@ def test_metadata_that_json_cannot_hold_costs_its_own_item(client: Client, metad
     assert bad.reason == "METADATA_NOT_USABLE"
     with pytest.raises(InvalidArgument, match=message):
         raise bad
+
+
+def test_deep_metadata_comes_back(client: Client) -> None:
+    client.catalogue.upsert([NewItem("deep", text="d", metadata=nested(30))])
+    assert client.catalogue.get_item("deep").metadata == nested(30)
 
 
 def test_text_that_is_no_unicode_costs_its_own_item(client: Client) -> None:
