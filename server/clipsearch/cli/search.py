@@ -20,6 +20,17 @@ if TYPE_CHECKING:
 @click.option("--image", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Search by this picture.")
 @click.option("--id", "item_id", metavar="ID", help="Search by an item of the index.")
 @click.option("--top-k", type=int, default=10, help="How many items to find.")
+@click.option("--collection", default="", show_default="default", metavar="NAME", help="The collection to search.")
+@click.option(
+    "--filter",
+    "condition",
+    default="",
+    show_default=False,
+    metavar="FILTER",
+    help="Only items whose metadata match this, such as 'price < 50'.",
+)
+@click.option("--exclude", "excluded", multiple=True, metavar="ID", help="Leave this item out; may be repeated.")
+@click.option("--min-score", type=float, help="Only items with at least this score.")
 @click.option("--nprobe", type=int, help="Lists of the index to visit instead of the tuned number.")
 @click.option(
     "--view",
@@ -36,6 +47,10 @@ def search(
     image: Path | None,
     item_id: str | None,
     top_k: int,
+    collection: str,
+    condition: str,
+    excluded: tuple[str, ...],
+    min_score: float | None,
     nprobe: int | None,
     view: "View",
     timeout: float,
@@ -48,7 +63,18 @@ def search(
     from clipsearch.client import Client
 
     with Client(server or DEFAULT_SERVER, timeout=timeout) as client:
-        found = client.search(text=text, image=image, item_id=item_id, top_k=top_k, nprobe=nprobe, view=view)
+        found = client.search(
+            text=text,
+            image=image,
+            item_id=item_id,
+            top_k=top_k,
+            collection=collection,
+            filter=condition,
+            exclude_ids=excluded,
+            min_score=min_score,
+            nprobe=nprobe,
+            view=view,
+        )
     if as_json:
         click.echo(json.dumps(as_plain(found), ensure_ascii=False))
         return
@@ -70,7 +96,12 @@ def as_plain(found: "SearchResult") -> dict[str, Any]:
         if hit.vector is not None:
             plain["vector"] = hit.vector.tolist()
         hits.append(plain)
-    return {"hits": hits, "truncated": found.truncated, "timings": dataclasses.asdict(found.timings)}
+    return {
+        "hits": hits,
+        "truncated": found.truncated,
+        "sequence_number": found.sequence_number,
+        "timings": dataclasses.asdict(found.timings),
+    }
 
 
 def _table(found: "SearchResult") -> "Table":

@@ -12,7 +12,11 @@ Needs the base install only: nothing of the server, the encoders or the index is
 """
 
 from clipsearch.client.aio import AsyncClient
+from clipsearch.client.catalogue_aio import AsyncCatalogue
+from clipsearch.client.catalogue_sync import Catalogue
 from clipsearch.client.errors import (
+    Aborted,
+    AlreadyExists,
     Cancelled,
     ClientError,
     DeadlineExceeded,
@@ -25,47 +29,70 @@ from clipsearch.client.errors import (
     Unavailable,
     Violation,
 )
+from clipsearch.client.rebuild import AsyncRebuild, Rebuild
 from clipsearch.client.retry import RetryPolicy
 from clipsearch.client.sync import Client
 from clipsearch.client.types import (
+    CollectionStats,
+    Deleted,
     Embedded,
     Hit,
+    IndexStats,
     Input,
+    Item,
     ModelInfo,
+    NewItem,
+    Outcome,
     Picture,
     Priority,
     Query,
+    RebuildProgress,
     SearchResult,
     Timings,
     Transport,
+    Upserted,
     Vector,
     View,
 )
 
 __all__ = [
+    "Aborted",
+    "AlreadyExists",
+    "AsyncCatalogue",
     "AsyncClient",
+    "AsyncRebuild",
     "Cancelled",
+    "Catalogue",
     "Client",
     "ClientError",
+    "CollectionStats",
     "DeadlineExceeded",
+    "Deleted",
     "Embedded",
     "FailedPrecondition",
     "Hit",
+    "IndexStats",
     "Input",
     "Internal",
     "InvalidArgument",
+    "Item",
     "ModelInfo",
+    "NewItem",
     "NotFound",
+    "Outcome",
     "Overloaded",
     "Picture",
     "Priority",
     "Query",
+    "Rebuild",
+    "RebuildProgress",
     "ResourceExhausted",
     "RetryPolicy",
     "SearchResult",
     "Timings",
     "Transport",
     "Unavailable",
+    "Upserted",
     "Vector",
     "View",
     "Violation",

@@ -1,5 +1,6 @@
-"""The bookkeeping of many items, shared by both clients as it does no I/O: chunks of batches, window of streams."""
+"""The bookkeeping of many items, without I/O and for both clients: chunks, writes under way, window of streams."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
@@ -8,10 +9,13 @@ from google.protobuf.message import Message
 
 from clipsearch.client.errors import ClientError, Internal
 from clipsearch.client.types import Embedded
+from clipsearch.v1 import catalogue_pb2
 
 Key = TypeVar("Key")
 _Message = TypeVar("_Message", bound=Message)
 _Answer = TypeVar("_Answer")
+_Call = TypeVar("_Call")
+_UpsertChunk = list[catalogue_pb2.UpsertItem | ClientError]
 
 _FRAME_BYTES = 6
 """Tag and length of a message inside another: one byte and at most five."""
@@ -29,15 +33,18 @@ class Chunker(Generic[_Message]):
         self._max_items = max_items
         self._max_bytes = max_bytes
         self._chunk: list[_Message | ClientError] = []
+        self._items = 0
         self._bytes = 0
 
     def add(self, item: _Message | ClientError) -> list[_Message | ClientError]:
         """Take one item; returns the chunk that it did not fit into any more, or an empty list."""
         size = 0 if isinstance(item, ClientError) else item.ByteSize() + _FRAME_BYTES
+        count = self._count(item)
         full: list[_Message | ClientError] = []
-        if self._chunk and (len(self._chunk) >= self._max_items or self._bytes + size > self._max_bytes):
+        if self._chunk and (self._items + count > self._max_items or self._bytes + size > self._max_bytes):
             full = self.rest()
         self._chunk.append(item)
+        self._items += count
         self._bytes += size
         return full
 
@@ -51,12 +58,84 @@ class Chunker(Generic[_Message]):
 
     def rest(self) -> list[_Message | ClientError]:
         """Return what is left, and start anew."""
-        chunk, self._chunk, self._bytes = self._chunk, [], 0
+        chunk, self._chunk, self._items, self._bytes = self._chunk, [], 0, 0
         return chunk
 
+    def _count(self, item: _Message | ClientError) -> int:
+        """Return how many items one counts as."""
+        return 1
 
-_FRAME_BYTES = 6
-"""Tag and length of a message inside another: one byte and at most five."""
+
+class UpsertChunker(Chunker[catalogue_pb2.UpsertItem]):
+    """Groups items to write; each counts as many as its pictures, since that is what the server's limit counts.
+
+    An item whose id is in the chunk already begins the next: the later one must win.
+    """
+
+    def __init__(self, max_items: int, max_bytes: int) -> None:
+        super().__init__(max_items, max_bytes)
+        self._ids: set[str] = set()
+
+    def add(self, item: catalogue_pb2.UpsertItem | ClientError) -> _UpsertChunk:
+        """Take one item, as ``Chunker.add``."""
+        if isinstance(item, ClientError):
+            return super().add(item)
+        full = self.rest() if item.id in self._ids else []
+        full = super().add(item) or full
+        self._ids.add(item.id)
+        return full
+
+    def rest(self) -> _UpsertChunk:
+        """Return what is left, and start anew."""
+        self._ids.clear()
+        return super().rest()
+
+    def _count(self, item: catalogue_pb2.UpsertItem | ClientError) -> int:
+        return 1 if isinstance(item, ClientError) else max(1, len(item.images.images))
+
+
+class UnderWay(Generic[_Call]):
+    """The chunks of ``upsert_many`` that wait for their answers, oldest first, each with its call; None without one.
+
+    At most ``concurrency`` of them, and no two with an id in common: the server may finish them in any order, and the
+    item that came last must win.
+    """
+
+    def __init__(self, concurrency: int) -> None:
+        if concurrency < 1:
+            raise ValueError(f"concurrency must be at least 1, not {concurrency}")
+        self._concurrency = concurrency
+        self._waiting: deque[tuple[_UpsertChunk, frozenset[str], _Call | None]] = deque()
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._waiting)
+
+    def has_room_for(self, chunk: _UpsertChunk) -> bool:
+        """Return whether a chunk may be sent now."""
+        ids = _ids(chunk)
+        return len(self._waiting) < self._concurrency and all(ids.isdisjoint(other) for _, other, _ in self._waiting)
+
+    def add(self, chunk: _UpsertChunk, call: _Call | None) -> None:
+        """Note a chunk that was sent."""
+        self._waiting.append((chunk, _ids(chunk), call))
+
+    def oldest(self) -> tuple[_UpsertChunk, _Call | None]:
+        """Return the chunk whose answer is due next, and its call."""
+        chunk, _, call = self._waiting[0]
+        return chunk, call
+
+    def drop_oldest(self) -> None:
+        """Forget the oldest, which is answered."""
+        self._waiting.popleft()
+
+    def calls(self) -> Iterator[_Call]:
+        """Iterate over the calls of those that are left."""
+        return (call for _, _, call in self._waiting if call is not None)
+
+
+def _ids(chunk: _UpsertChunk) -> frozenset[str]:
+    return frozenset(item.id for item in messages(chunk))
 
 
 def messages(chunk: Iterable[_Message | ClientError]) -> list[_Message]:

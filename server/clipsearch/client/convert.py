@@ -1,6 +1,6 @@
 """Between the values of ``types`` and the messages of ``clipsearch.v1``; pure but for reading picture files."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -80,12 +80,17 @@ def embed_input(item: Input) -> embedding_pb2.EmbedInput:
 def or_error(build: Callable[[], _Message], max_bytes: int) -> _Message | ClientError:
     """Build the message of one item of many, or return the error that takes its place in the results.
 
-    A file that can't be read and a message over ``max_bytes`` (which would break the whole call) cost their own place.
+    What can't be sent (a file that can't be read, text with lone surrogates, a message over ``max_bytes``, which would
+    break the whole call, and what ``build`` refuses with a ClientError) costs its own place only.
     """
     try:
         message = build()
+    except ClientError as error:
+        return error
     except OSError as error:
         return _refused("FILE_UNREADABLE", f"the picture can't be read: {error}")
+    except UnicodeEncodeError as error:
+        return _refused("NOT_UNICODE", f"a text can't be sent: {error}")
     size = message.ByteSize()
     if size > max_bytes:
         return _refused("MESSAGE_TOO_LARGE", f"the item has {size} bytes and a message may have {max_bytes}")
@@ -114,6 +119,23 @@ def query_message(query: Query) -> search_pb2.Query:
     elif query.item_id is not None:
         message.item_id = query.item_id
     return message
+
+
+def weighted_query(query: Query, weight: float) -> search_pb2.WeightedQuery:
+    """Make the message of one term."""
+    return search_pb2.WeightedQuery(query=query_message(query), weight=weight)
+
+
+def reads_files(query: Query) -> bool:
+    """Return whether making the query's message reads files."""
+    return isinstance(query.image, Path) or any(isinstance(term.image, Path) for term, _ in query.terms or ())
+
+
+def id_list(name: str, ids: Iterable[str]) -> list[str]:
+    """Return ids as a list; TypeError for a single text, which is an iterable of its letters as well."""
+    if isinstance(ids, str):
+        raise TypeError(f"{name} must be several ids, not one text: [{ids!r}]")
+    return list(ids)
 
 
 def vector(message: common_pb2.Embedding) -> Vector:
@@ -163,7 +185,7 @@ def search_result(message: search_pb2.SearchResponse, view: View) -> SearchResul
         )
         for hit in message.hits
     )
-    return SearchResult(hits, message.truncated, timings(message.timings))
+    return SearchResult(hits, message.truncated, timings(message.timings), message.sequence_number)
 
 
 def batch_search_result(message: search_pb2.BatchSearchResult, view: View) -> SearchResult | ClientError:

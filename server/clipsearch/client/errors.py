@@ -50,7 +50,7 @@ class ClientError(Exception):
         self.violations = violations
         self.retry_after_s = retry_after_s
         self.unanswered: tuple[object, ...] = ()
-        """Of a broken stream: the ids that were sent and whose results were not handed out, in the order sent."""
+        """Of a broken stream or ``upsert_many``: the ids that were taken and have no result handed out, in order."""
 
     @property
     def field(self) -> str | None:
@@ -67,11 +67,19 @@ class InvalidArgument(ClientError):
 
 
 class NotFound(ClientError):
-    """No item of that id is in the index."""
+    """There is no such item, collection or operation; ``reason`` says which of them."""
+
+
+class AlreadyExists(ClientError):
+    """A collection of that name is there already."""
 
 
 class FailedPrecondition(ClientError):
-    """The server cannot do this as it was started, for example search without an index."""
+    """Not in the state the server is in: it has no index, or has not reached the sequence number asked for."""
+
+
+class Aborted(ClientError):
+    """Something like it is being done already, such as another rebuild of the same index; try again later."""
 
 
 class ResourceExhausted(ClientError):
@@ -91,7 +99,7 @@ class Unavailable(ClientError):
 
 
 class Cancelled(ClientError):
-    """The call was cancelled, usually by closing the client while it ran."""
+    """The call was cancelled, usually by closing the client while it ran; or the rebuild, by whoever asked for that."""
 
 
 class Internal(ClientError):
@@ -101,7 +109,9 @@ class Internal(ClientError):
 _CLASSES: dict[grpc.StatusCode, type[ClientError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidArgument,
     grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.ALREADY_EXISTS: AlreadyExists,
     grpc.StatusCode.FAILED_PRECONDITION: FailedPrecondition,
+    grpc.StatusCode.ABORTED: Aborted,
     grpc.StatusCode.RESOURCE_EXHAUSTED: ResourceExhausted,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
     grpc.StatusCode.UNAVAILABLE: Unavailable,

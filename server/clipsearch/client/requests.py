@@ -1,36 +1,46 @@
 """What both clients share of making a call: their settings and the messages made with them."""
 
 import math
-from collections.abc import Sequence
+import uuid
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from clipsearch.client import convert
-from clipsearch.client.bulk import Chunker, Key, Window
+from clipsearch.client import convert, convert_catalogue
+from clipsearch.client.bulk import Chunker, Key, UpsertChunker, Window
 from clipsearch.client.channel import ENVELOPE_BYTES, channel_options, rpc_timeout
 from clipsearch.client.errors import ClientError
 from clipsearch.client.retry import RetryPolicy
-from clipsearch.client.types import Input, Picture, Priority, Query, Transport, View
-from clipsearch.v1 import embedding_pb2, search_pb2
+from clipsearch.client.types import Input, NewItem, Picture, Priority, Query, Transport, View
+from clipsearch.v1 import catalogue_pb2, embedding_pb2, search_pb2
 
 DEFAULT_TIMEOUT_S = 30.0
 DEFAULT_BATCH_SIZE = 64
 DEFAULT_WINDOW = 256
+DEFAULT_CONCURRENCY = 4
+DEFAULT_PAGE_SIZE = 100
 HEALTH_POLL_S = 0.1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SearchOptions:
     """How to search, the same for all queries of one call; None leaves the choice to the server."""
 
     top_k: int | None
     nprobe: int | None
     view: View
+    collection: str
+    filter: str
+    min_sequence_number: int
+    exclude_ids: Iterable[str]
+    min_score: float | None
     priority: Priority | None
 
     def __post_init__(self) -> None:
-        """Raise ValueError for an unknown view or priority."""
+        """Raise ValueError for an unknown view or priority, and TypeError for one text as ``exclude_ids``."""
         convert.view_value(self.view)
         convert.priority_value(self.priority)
+        # Read once, as one of a batch's queries after the other needs them.
+        object.__setattr__(self, "exclude_ids", convert.id_list("exclude_ids", self.exclude_ids))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +118,71 @@ class Requests:
     def search(self, query: Query, options: SearchOptions) -> search_pb2.SearchRequest:
         """Make one search; OSError where a picture's file can't be read."""
         return search_pb2.SearchRequest(
-            query=convert.query_message(query),
+            query=convert.query_message(query) if query.terms is None else None,
+            terms=[convert.weighted_query(term, weight) for term, weight in query.terms or ()],
             top_k=options.top_k,
             nprobe=options.nprobe,
             view=convert.view_value(options.view),
             format=convert.embedding_format(self.transport),
             priority=convert.priority_value(options.priority),
+            collection=options.collection,
+            filter=options.filter,
+            min_sequence_number=options.min_sequence_number,
+            exclude_ids=options.exclude_ids,
+            min_score=options.min_score,
         )
 
     def search_or_error(self, query: Query, options: SearchOptions) -> search_pb2.SearchRequest | ClientError:
         """Make one search of many, or the error that takes its place."""
         return convert.or_error(lambda: self.search(query, options), self.max_payload_bytes)
+
+    def upsert_item(self, item: NewItem) -> catalogue_pb2.UpsertItem | ClientError:
+        """Make the message of one item to write, or the error that takes its place."""
+        return convert.or_error(lambda: convert_catalogue.upsert_item(item), self.max_payload_bytes)
+
+    def upsert(
+        self,
+        items: Sequence[catalogue_pb2.UpsertItem],
+        collection: str,
+        priority: Priority | None,
+        request_id: str | None = None,
+    ) -> catalogue_pb2.UpsertItemsRequest:
+        """Make one write; always with a request id, since that is what makes repeating it safe."""
+        return catalogue_pb2.UpsertItemsRequest(
+            collection=collection,
+            items=items,
+            request_id=request_id or str(uuid.uuid4()),
+            priority=convert.priority_value(priority),
+        )
+
+    def delete(self, ids: Iterable[str], collection: str, request_id: str | None) -> catalogue_pb2.DeleteItemsRequest:
+        """Make one deletion, with a request id as ``upsert``; TypeError for one text as ``ids``."""
+        return catalogue_pb2.DeleteItemsRequest(
+            collection=collection, ids=convert.id_list("ids", ids), request_id=request_id or str(uuid.uuid4())
+        )
+
+    def get_item(self, item_id: str, collection: str, with_embedding: bool) -> catalogue_pb2.GetItemRequest:
+        """Make the request for one stored item."""
+        return catalogue_pb2.GetItemRequest(
+            collection=collection,
+            id=item_id,
+            view=_item_view(with_embedding),
+            format=convert.embedding_format(self.transport),
+        )
+
+    def list_items(
+        self, collection: str, condition: str, page_size: int, with_embedding: bool
+    ) -> catalogue_pb2.ListItemsRequest:
+        """Make the request for the first page of a list; ValueError for a page size below one."""
+        if page_size < 1:
+            raise ValueError(f"page_size must be at least 1, not {page_size}")
+        return catalogue_pb2.ListItemsRequest(
+            collection=collection,
+            filter=condition,
+            page_size=page_size,
+            view=_item_view(with_embedding),
+            format=convert.embedding_format(self.transport),
+        )
 
     def window(self, max_items: int, in_order: bool) -> Window[Key]:
         """Make the window of a stream, bounded by a message limit's worth of bytes besides the number."""
@@ -131,3 +195,11 @@ class Requests:
     def search_chunker(self, batch_size: int) -> Chunker[search_pb2.SearchRequest]:
         """Make the grouping of searches into requests."""
         return Chunker(batch_size, self.max_payload_bytes)
+
+    def upsert_chunker(self, batch_size: int) -> UpsertChunker:
+        """Make the grouping of items into writes."""
+        return UpsertChunker(batch_size, self.max_payload_bytes)
+
+
+def _item_view(with_embedding: bool) -> "catalogue_pb2.ItemView.ValueType":
+    return catalogue_pb2.ITEM_VIEW_FULL if with_embedding else catalogue_pb2.ITEM_VIEW_BASIC

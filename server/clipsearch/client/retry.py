@@ -1,11 +1,15 @@
 """When a call is tried again, and how long before.
 
-Every call here only reads, so repeating one is always safe. Two kinds of failure are worth it:
+Two kinds of failure are worth repeating a call for:
 
 - UNAVAILABLE (no connection, a server that drains): left to gRPC's own retry policy in the channel's service config. It
-  knows the state of the connections, counts attempts inside the deadline and needs no thread of ours.
-- RESOURCE_EXHAUSTED with RetryInfo (the server is full and says for how long): gRPC reads a wait only from its own
-  ``grpc-retry-pushback-ms`` trailer, not from RetryInfo, so these few lines are ours.
+  knows the state of the connections, counts attempts inside the deadline and needs no thread of ours. The first attempt
+  may have been done before its answer was lost, so this is only for calls that read and for writes of items, which
+  carry a request id: the server does those once. Making and deleting collections and starting a rebuild are left out,
+  as a second attempt would be told of the first (ALREADY_EXISTS, NOT_FOUND, ABORTED).
+- RESOURCE_EXHAUSTED with RetryInfo (the server is full and says for how long): refused before anything was done, so
+  safe for every call. gRPC reads a wait only from its own ``grpc-retry-pushback-ms`` trailer, not from RetryInfo, so
+  these few lines are ours.
 
 Nothing else is retried: a bad argument stays bad, and a deadline that passed has passed. Streams are not retried
 either: their answers have been handed out already, so the caller gets the error with the ids still unanswered.
@@ -18,9 +22,18 @@ from dataclasses import dataclass
 
 from clipsearch.client.errors import ClientError, Overloaded
 
-_UNARY_METHODS = {
+_REPEATABLE = {
     "clipsearch.v1.EmbeddingService": ("EmbedText", "EmbedImage", "BatchEmbed", "GetModel"),
     "clipsearch.v1.SearchService": ("Search", "BatchSearch"),
+    "clipsearch.v1.CatalogueService": (
+        "UpsertItems",
+        "DeleteItems",
+        "GetItem",
+        "ListItems",
+        "ListCollections",
+        "GetCollectionStats",
+    ),
+    "google.longrunning.Operations": ("GetOperation", "WaitOperation", "CancelOperation"),
 }
 _GRPC_MOST_ATTEMPTS = 5
 """gRPC counts no further, whatever its service config says."""
@@ -74,5 +87,5 @@ class RetryPolicy:
             "retryableStatusCodes": ["UNAVAILABLE"],
         }
         # Method by method, because a name of the service alone would take in StreamEmbed.
-        names = [{"service": s, "method": m} for s, methods in _UNARY_METHODS.items() for m in methods]
+        names = [{"service": s, "method": m} for s, methods in _REPEATABLE.items() for m in methods]
         return json.dumps({"methodConfig": [{"name": names, "retryPolicy": policy}]})

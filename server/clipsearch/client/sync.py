@@ -3,17 +3,17 @@
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import grpc
 import numpy as np
-from google.protobuf.message import Message
 from numpy.typing import NDArray
 
 from clipsearch.client import convert, streams
 from clipsearch.client.bulk import Key, merge, messages
+from clipsearch.client.catalogue_sync import Catalogue
 from clipsearch.client.channel import (
     HEALTH_METHOD,
     MAX_MESSAGE_BYTES,
@@ -22,7 +22,8 @@ from clipsearch.client.channel import (
     not_ready,
     rpc_timeout,
 )
-from clipsearch.client.errors import ClientError, DeadlineExceeded, Unavailable, from_rpc_error
+from clipsearch.client.connection import Connection
+from clipsearch.client.errors import ClientError, DeadlineExceeded, Unavailable
 from clipsearch.client.requests import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_TIMEOUT_S,
@@ -53,8 +54,8 @@ class Client:
 
     ``target`` is ``host:port`` or any gRPC target; ``timeout`` the seconds that a call may take where it does not say
     (``math.inf``: for ever); ``transport`` how vectors come back; ``credentials`` turn on TLS; ``max_message_bytes``
-    must not be over the server's limit. ``clock`` and ``sleep`` are for tests. Methods raise ClientError when the call
-    fails, and ValueError or TypeError for arguments that make no request.
+    must not be over the server's limit. ``clock`` and ``sleep`` are for tests. ``catalogue`` writes and reads items.
+    Methods raise ClientError when the call fails, and ValueError or TypeError for arguments that make no request.
     """
 
     def __init__(
@@ -70,20 +71,16 @@ class Client:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._requests = Requests(timeout, transport, retry or RetryPolicy(), max_message_bytes)
-        self._clock = clock
-        self._sleep = sleep
-        options = self._requests.channel_options()
-        if credentials is None:
-            self._channel = grpc.insecure_channel(target, options)
-        else:
-            self._channel = grpc.secure_channel(target, credentials, options)
-        self._embedding = embedding_pb2_grpc.EmbeddingServiceStub(self._channel)
-        self._searching = search_pb2_grpc.SearchServiceStub(self._channel)
-        self._health: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(HEALTH_METHOD)
+        self._connection = Connection(target, self._requests, credentials, clock, sleep)
+        channel = self._connection.channel
+        self.catalogue = Catalogue(self._connection)
+        self._embedding = embedding_pb2_grpc.EmbeddingServiceStub(channel)
+        self._searching = search_pb2_grpc.SearchServiceStub(channel)
+        self._health: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(HEALTH_METHOD)
 
     def close(self) -> None:
         """Close the connection; calls still running fail with Cancelled."""
-        self._channel.close()
+        self._connection.close()
 
     def __enter__(self) -> Self:
         """Return the client itself."""
@@ -98,14 +95,14 @@ class Client:
     def embed_text(self, text: str, *, priority: Priority | None = None, timeout: float | None = None) -> Embedded:
         """Embed one text; one longer than the model's context is cut, and the result says so."""
         request = self._requests.embed_text(text, priority)
-        return convert.embedded_text(self._call(self._embedding.EmbedText, request, timeout))
+        return convert.embedded_text(self._connection.call(self._embedding.EmbedText, request, timeout))
 
     def embed_image(
         self, image: Picture, *, priority: Priority | None = None, timeout: float | None = None
     ) -> Embedded:
         """Embed one picture, given as its encoded bytes or the path of its file (OSError where it can't be read)."""
         request = self._requests.embed_image(image, priority)
-        return convert.embedded_image(self._call(self._embedding.EmbedImage, request, timeout))
+        return convert.embedded_image(self._connection.call(self._embedding.EmbedImage, request, timeout))
 
     def embed_batch(
         self,
@@ -128,7 +125,8 @@ class Client:
             inputs = messages(chunk)
             if not inputs:
                 return merge(chunk, [])
-            response = self._call(self._embedding.BatchEmbed, self._requests.batch_embed(inputs, priority), timeout)
+            request = self._requests.batch_embed(inputs, priority)
+            response = self._connection.call(self._embedding.BatchEmbed, request, timeout)
             return merge(chunk, [convert.embed_result(result) for result in response.results])
 
         return _flat(map(embed, chunker.chunks(map(self._requests.embed_input, items))))
@@ -166,20 +164,40 @@ class Client:
         image: Picture | None = None,
         vector: NDArray[np.floating[Any]] | None = None,
         item_id: str | None = None,
+        terms: Sequence[tuple[Query, float]] | None = None,
         top_k: int | None = None,
         nprobe: int | None = None,
         view: View = "basic",
+        collection: str = "",
+        filter: str = "",
+        min_sequence_number: int = 0,
+        exclude_ids: Iterable[str] = (),
+        min_score: float | None = None,
         priority: Priority | None = None,
         timeout: float | None = None,
     ) -> SearchResult:
-        """Find the items nearest to exactly one of a text, a picture, a vector (float [dimension]) or an indexed item.
+        """Find the items nearest to exactly one of a text, a picture, a vector (float [dimension]), an item or terms.
 
-        ``top_k`` is the number of hits (10 unless given); ``nprobe`` the number of index lists to visit instead of the
-        tuned one; ``view`` how much of each hit to return.
+        ``terms`` are several queries, each with its weight, as in ``Query``. ``top_k`` is the number of hits (10
+        unless given); ``nprobe`` the number of index lists to visit instead of the tuned one; ``view`` how much of each
+        hit to return. Hits are only items whose metadata match ``filter``, whose ids are not in ``exclude_ids`` and
+        whose score is at least ``min_score``. FailedPrecondition with the reason SEQUENCE_NOT_REACHED says that the
+        collection is not yet at ``min_sequence_number``.
         """
-        query = Query(text=text, image=image, vector=vector, item_id=item_id)
-        request = self._requests.search(query, SearchOptions(top_k, nprobe, view, priority))
-        return convert.search_result(self._call(self._searching.Search, request, timeout), view)
+        query = Query(text=text, image=image, vector=vector, item_id=item_id, terms=terms)
+        options = SearchOptions(
+            top_k=top_k,
+            nprobe=nprobe,
+            view=view,
+            collection=collection,
+            filter=filter,
+            min_sequence_number=min_sequence_number,
+            exclude_ids=exclude_ids,
+            min_score=min_score,
+            priority=priority,
+        )
+        request = self._requests.search(query, options)
+        return convert.search_result(self._connection.call(self._searching.Search, request, timeout), view)
 
     def search_batch(
         self,
@@ -188,6 +206,11 @@ class Client:
         top_k: int | None = None,
         nprobe: int | None = None,
         view: View = "basic",
+        collection: str = "",
+        filter: str = "",
+        min_sequence_number: int = 0,
+        exclude_ids: Iterable[str] = (),
+        min_score: float | None = None,
         priority: Priority | None = None,
         batch_size: int = DEFAULT_BATCH_SIZE,
         timeout: float | None = None,
@@ -197,7 +220,17 @@ class Client:
         Yields one result for each query, in order: its hits, or the ClientError that says why there are none.
         """
         chunker = self._requests.search_chunker(batch_size)
-        options = SearchOptions(top_k, nprobe, view, priority)
+        options = SearchOptions(
+            top_k=top_k,
+            nprobe=nprobe,
+            view=view,
+            collection=collection,
+            filter=filter,
+            min_sequence_number=min_sequence_number,
+            exclude_ids=exclude_ids,
+            min_score=min_score,
+            priority=priority,
+        )
         self._requests.deadline(timeout, 0.0)
 
         def find(chunk: list[search_pb2.SearchRequest | ClientError]) -> list[SearchResult | ClientError]:
@@ -205,49 +238,35 @@ class Client:
             if not searches:
                 return merge(chunk, [])
             request = search_pb2.BatchSearchRequest(requests=searches)
-            response = self._call(self._searching.BatchSearch, request, timeout)
+            response = self._connection.call(self._searching.BatchSearch, request, timeout)
             return merge(chunk, [convert.batch_search_result(result, view) for result in response.results])
 
         return _flat(map(find, chunker.chunks(self._requests.search_or_error(q, options) for q in queries)))
 
     def model(self, *, timeout: float | None = None) -> ModelInfo:
         """Return the facts of the served model: its hash, dimension, context length and so on."""
-        return convert.model_info(self._call(self._embedding.GetModel, embedding_pb2.GetModelRequest(), timeout))
+        request = embedding_pb2.GetModelRequest()
+        return convert.model_info(self._connection.call(self._embedding.GetModel, request, timeout))
 
     def ready(self, *, timeout: float | None = None) -> bool:
         """Return whether the server reports SERVING; False where none can be reached."""
         try:
-            return is_serving(self._call(self._health, health_request(), timeout))
+            return is_serving(self._connection.call(self._health, health_request(), timeout))
         except Unavailable:
             return False
 
     def wait_until_ready(self, timeout: float) -> None:
         """Return once the server reports SERVING; raises DeadlineExceeded after ``timeout`` seconds."""
-        deadline = self._requests.deadline(timeout, self._clock())
+        deadline = self._requests.deadline(timeout, self._connection.clock())
         while True:
             try:
-                if self.ready(timeout=self._requests.attempt_timeout(deadline, self._clock())):
+                if self.ready(timeout=self._requests.attempt_timeout(deadline, self._connection.clock())):
                     return
             except DeadlineExceeded as error:
                 raise not_ready(timeout) from error
-            if self._clock() + HEALTH_POLL_S >= deadline:
+            if self._connection.clock() + HEALTH_POLL_S >= deadline:
                 raise not_ready(timeout)
-            self._sleep(HEALTH_POLL_S)
-
-    def _call(self, method: Callable[..., _Response], request: Message | bytes, timeout: float | None) -> _Response:
-        """Make a unary call within its deadline, again where the policy says so; raises ClientError."""
-        deadline = self._requests.deadline(timeout, self._clock())
-        attempt = 1
-        while True:
-            try:
-                return method(request, timeout=self._requests.attempt_timeout(deadline, self._clock()))
-            except grpc.RpcError as cause:
-                error = from_rpc_error(cause)
-                wait = self._requests.retry.wait_s(error, attempt, deadline - self._clock())
-                if wait is None:
-                    raise error from cause
-            self._sleep(wait)
-            attempt += 1
+            self._connection.sleep(HEALTH_POLL_S)
 
 
 def _flat(lists: Iterable[list[_Response]]) -> Iterator[_Response]:

@@ -4,12 +4,16 @@ An input's type says what it is, so nothing needs wrapping: ``str`` is always a 
 encoded picture, and a ``Path`` a picture file, read when it is sent.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from clipsearch.client.errors import ClientError
 
 Vector = NDArray[np.float32]
 """float32 [dimension]; of unit length when it comes from the server."""
@@ -28,6 +32,9 @@ Transport = Literal["float32", "float16"]
 
 Priority = Literal["interactive", "bulk"]
 """The queue that a request joins; None stands for the method's own default."""
+
+Outcome = Literal["created", "updated", "unchanged"]
+"""What a write did to an item; unchanged: it was there with the same content, and nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +59,35 @@ class Embedded:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Query:
-    """What to look for: exactly one of a text, a picture, a vector (any length, float [dimension]) or an item's id."""
+    """What to find: exactly one of a text, a picture, a vector (any norm, float [dimension]), an item's id, or terms.
+
+    ``terms`` are several queries with the weight of each: their weighted unit vectors are added up, and a negative
+    weight looks away. A term has no terms of its own.
+    """
 
     text: str | None = None
     image: Picture | None = None
     vector: NDArray[np.floating[Any]] | None = None
     item_id: str | None = None
+    terms: Sequence[tuple["Query", float]] | None = None
 
     def __post_init__(self) -> None:
-        """Raise ValueError unless exactly one kind is given and a vector is one-dimensional."""
-        given = [k for k in ("text", "image", "vector", "item_id") if getattr(self, k) is not None]
+        """Raise ValueError unless exactly one kind is given, a vector is one-dimensional and there are flat terms."""
+        kinds = ("text", "image", "vector", "item_id", "terms")
+        given = [kind for kind in kinds if getattr(self, kind) is not None]
         if len(given) != 1:
-            raise ValueError(f"give exactly one of text, image, vector or item_id, not {' and '.join(given) or 'none'}")
-        if self.vector is not None and np.ndim(self.vector) != 1:
-            raise ValueError(f"vector must have one dimension, not the shape {np.shape(self.vector)}")
+            names = f"{', '.join(kinds[:-1])} or {kinds[-1]}"
+            raise ValueError(f"give exactly one of {names}, not {' and '.join(given) or 'none'}")
+        _check_vector(self.vector)
+        if self.terms is not None and not self.terms:
+            raise ValueError("terms must hold at least one query with its weight")
+        if any(query.terms is not None for query, _ in self.terms or ()):
+            raise ValueError("a term must not have terms of its own")
+
+
+def _check_vector(vector: NDArray[np.floating[Any]] | None) -> None:
+    if vector is not None and np.ndim(vector) != 1:
+        raise ValueError(f"vector must have one dimension, not the shape {np.shape(vector)}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,11 +102,15 @@ class Hit:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SearchResult:
-    """The nearest items, best first; ``truncated`` says that the query's text was cut to the model's context."""
+    """The nearest items, best first; ``truncated`` says that the query's text was cut to the model's context.
+
+    ``sequence_number`` is that of the state that was searched.
+    """
 
     hits: tuple[Hit, ...]
     truncated: bool
     timings: Timings
+    sequence_number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +130,106 @@ class ModelInfo:
     image_size: int
     precision: str
     logit_scale: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NewItem:
+    """An item to write, found by at most one of a text, its pictures or a vector (any norm, float [dimension]).
+
+    Several pictures count as the mean of their unit vectors. With none of the three, an item that is there keeps its
+    embedding. ``metadata`` (what JSON can hold) and ``uri`` replace what was there.
+    """
+
+    id: str
+    _: KW_ONLY
+    text: str | None = None
+    image: Picture | Sequence[Picture] | None = None
+    vector: NDArray[np.floating[Any]] | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    uri: str = ""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError if more than one kind of content is given or a vector is not one-dimensional."""
+        given = [kind for kind in ("text", "image", "vector") if getattr(self, kind) is not None]
+        if len(given) > 1:
+            raise ValueError(f"give at most one of text, image or vector, not {' and '.join(given)}")
+        _check_vector(self.vector)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Upserted:
+    """What became of the items of one batch, in order: what was done, or the ClientError that says why nothing was.
+
+    A search with ``min_sequence_number=sequence_number`` sees them, or fails.
+    """
+
+    results: tuple[Outcome | ClientError, ...]
+    sequence_number: int
+    timings: Timings
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """The sequence number after a deletion, and the ids that were not there."""
+
+    sequence_number: int
+    missing_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Item:
+    """An item as it is stored; ``sequence_number`` is that of its last write, ``vector`` None unless asked for."""
+
+    id: str
+    metadata: dict[str, Any]
+    uri: str
+    sequence_number: int
+    vector: Vector | None
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStats:
+    """A derived index: of which state, ``flat`` (exact) or ``ivfpq``, its size and settings, and measured recall@10.
+
+    ``nlist``, ``code_bytes`` and ``nprobe`` are 0 and the recalls None for an exact index.
+    """
+
+    sequence_number: int
+    kind: str
+    size: int
+    nlist: int
+    code_bytes: int
+    nprobe: int
+    image_recall: float | None
+    text_recall: float | None
+    build_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionStats:
+    """The size of a collection in items, rows and bytes on disk, and its index; None while there is none.
+
+    ``tombstones`` are rows that were replaced or deleted and still take space, ``delta_items`` those newer than the
+    index, ``damaged_rows`` those whose embedding does not match its checksum.
+    """
+
+    items: int
+    tombstones: int
+    delta_items: int
+    sequence_number: int
+    dimension: int
+    disk_bytes: int
+    damaged_rows: int
+    index: IndexStats | None
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildProgress:
+    """How far a rebuild is: what it is doing and how many steps of that are done; ``done``: it is over."""
+
+    collection: str
+    stage: str
+    done_steps: int
+    total_steps: int
+    start_time: datetime
+    done: bool

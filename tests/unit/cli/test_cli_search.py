@@ -5,7 +5,7 @@ from click.testing import CliRunner, Result
 
 from clipsearch.cli.shell import shell
 from clipsearch.v1 import search_pb2
-from tests.unit.client.fake_server import DIMENSION, METADATA, Fake
+from tests.unit.client.fake_server import DIMENSION, METADATA, SEQUENCE_NUMBER, Fake
 
 
 def search(fake: Fake, *arguments: str) -> Result:
@@ -29,10 +29,26 @@ def test_without_metadata_there_is_no_title(fake: Fake) -> None:
     assert fake.requests[0].nprobe == 4
 
 
+def test_narrowed(fake: Fake) -> None:
+    narrowed = ("--collection", "shop", "--filter", "price < 50", "--exclude", "hat", "--exclude", "bag")
+    assert search(fake, "hat", *narrowed, "--min-score", "0.25").exit_code == 0
+    request = fake.requests[0]
+    assert (request.collection, request.filter) == ("shop", "price < 50")
+    assert (list(request.exclude_ids), request.min_score) == (["hat", "bag"], 0.25)
+
+
+def test_not_narrowed(fake: Fake) -> None:
+    assert search(fake, "hat").exit_code == 0
+    request = fake.requests[0]
+    assert (request.collection, request.filter, list(request.exclude_ids)) == ("", "", [])
+    assert not request.HasField("min_score")
+
+
 def test_json(fake: Fake) -> None:
     result = search(fake, "hat", "--top-k", "1", "--json", "--view", "full")
     plain = json.loads(result.stdout)
     assert plain["truncated"] is False
+    assert plain["sequence_number"] == SEQUENCE_NUMBER
     assert plain["timings"] == {
         "preprocess_us": 0, "queue_us": 0, "encode_us": 0, "search_us": 5, "total_us": 9,
     }  # fmt: skip

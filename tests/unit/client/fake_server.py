@@ -1,6 +1,5 @@
 """A real gRPC server with deterministic answers: the services' contract, without encoders or an index."""
 
-import hashlib
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,62 +7,48 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import grpc
-import numpy as np
-from google.protobuf import any_pb2, duration_pb2, struct_pb2, wrappers_pb2
-from google.rpc import error_details_pb2, status_pb2
+from google.longrunning import operations_pb2_grpc
+from google.protobuf import struct_pb2, wrappers_pb2
+from google.rpc import status_pb2
 
-from clipsearch.v1 import common_pb2, embedding_pb2, embedding_pb2_grpc, search_pb2, search_pb2_grpc
+from clipsearch.v1 import (
+    catalogue_pb2_grpc,
+    common_pb2,
+    embedding_pb2,
+    embedding_pb2_grpc,
+    search_pb2,
+    search_pb2_grpc,
+)
+from tests.unit.client.fake_answers import (
+    DIMENSION,
+    DRAINING,
+    EMPTY_TEXT,
+    NO_SUCH_ITEM,
+    NOT_REACHED,
+    abort,
+    embedding,
+    queue_full,
+    status_of,
+    vector_of,
+)
+from tests.unit.client.fake_catalogue import Catalogue, FakeCatalogue, Operations
 
-DIMENSION = 8
+__all__ = [
+    "DIMENSION",
+    "DRAINING",
+    "ITEMS",
+    "METADATA",
+    "SEQUENCE_NUMBER",
+    "Fake",
+    "queue_full",
+    "start",
+    "status_of",
+    "vector_of",
+]
+
+SEQUENCE_NUMBER = 40
 ITEMS = ("hat", "shoe", "bag")
 METADATA = {"title": "A hat", "price": 20, "weight": 0.25, "tags": ["red", "wool"], "sizes": {"s": True}, "note": None}
-
-
-def vector_of(data: bytes) -> np.ndarray:
-    seed = int.from_bytes(hashlib.sha256(data).digest()[:8], "little")
-    vector = np.random.default_rng(seed).normal(size=DIMENSION).astype(np.float32)
-    return vector / np.linalg.norm(vector)
-
-
-def status_of(
-    code: grpc.StatusCode,
-    message: str,
-    reason: str,
-    *,
-    field_path: str = "",
-    retry_after_s: float | None = None,
-    domain: str = "clipsearch",
-) -> status_pb2.Status:
-    details: list[object] = [error_details_pb2.ErrorInfo(reason=reason, domain=domain, metadata={"limit": "7"})]
-    if field_path:
-        violation = error_details_pb2.BadRequest.FieldViolation(field=field_path, description=message)
-        details.append(error_details_pb2.BadRequest(field_violations=[violation]))
-    if retry_after_s is not None:
-        delay = duration_pb2.Duration()
-        delay.FromMilliseconds(int(retry_after_s * 1000))
-        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
-    status = status_pb2.Status(code=code.value[0], message=message)
-    for detail in details:
-        packed = any_pb2.Any()
-        packed.Pack(detail)
-        status.details.append(packed)
-    return status
-
-
-EMPTY_TEXT = status_of(grpc.StatusCode.INVALID_ARGUMENT, "the text is blank", "TEXT_EMPTY", field_path="text")
-NO_SUCH_ITEM = status_of(grpc.StatusCode.NOT_FOUND, "no such item", "ITEM_NOT_FOUND")
-DRAINING = status_of(grpc.StatusCode.UNAVAILABLE, "draining", "SHUTTING_DOWN")
-
-
-def queue_full(retry_after_s: float) -> status_pb2.Status:
-    return status_of(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", "QUEUE_FULL", retry_after_s=retry_after_s)
-
-
-def embedding(data: bytes, format_: int) -> common_pb2.Embedding:
-    vector = vector_of(data)
-    if format_ == common_pb2.EMBEDDING_FORMAT_FLOAT16:
-        return common_pb2.Embedding(float16=vector.astype("<f2").tobytes())
-    return common_pb2.Embedding(float32=common_pb2.FloatVector(values=vector.tolist()))
 
 
 @dataclass
@@ -80,6 +65,7 @@ class Fake:
     """StreamEmbed answers groups of so many items, each group backwards."""
     stream_fails_after: int | None = None
     stream_ends_after: int | None = None
+    catalogue: FakeCatalogue = field(default_factory=FakeCatalogue)
     target: str = ""
     answering: threading.Event = field(default_factory=threading.Event)
 
@@ -101,11 +87,6 @@ class Fake:
         self.answering.wait()
         if self.failures:
             abort(context, self.failures.pop(0))
-
-
-def abort(context: grpc.ServicerContext, status: status_pb2.Status) -> None:
-    context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
-    context.abort(next(code for code in grpc.StatusCode if code.value[0] == status.code), status.message)
 
 
 def output(item: embedding_pb2.EmbedInput, format_: int) -> embedding_pb2.EmbedOutput | status_pb2.Status:
@@ -190,6 +171,8 @@ class Search(search_pb2_grpc.SearchServiceServicer):
         return search_pb2.BatchSearchResponse(results=results)
 
     def find(self, request) -> search_pb2.SearchResponse | status_pb2.Status:
+        if request.min_sequence_number > SEQUENCE_NUMBER:
+            return NOT_REACHED
         if request.query.WhichOneof("kind") == "item_id" and request.query.item_id not in ITEMS:
             return NO_SUCH_ITEM
         hits = []
@@ -202,7 +185,9 @@ class Search(search_pb2_grpc.SearchServiceServicer):
             if request.view == search_pb2.VIEW_FULL:
                 hit.embedding.CopyFrom(embedding(name.encode(), request.format))
             hits.append(hit)
-        return search_pb2.SearchResponse(hits=hits, timings=common_pb2.Timings(search_us=5, total_us=9))
+        return search_pb2.SearchResponse(
+            hits=hits, timings=common_pb2.Timings(search_us=5, total_us=9), sequence_number=SEQUENCE_NUMBER
+        )
 
 
 def health_handler(fake: Fake) -> grpc.GenericRpcHandler:
@@ -220,6 +205,8 @@ def start(fake: Fake) -> grpc.Server:
     server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.max_receive_message_length", 64 << 20)])
     embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(Embedding(fake), server)
     search_pb2_grpc.add_SearchServiceServicer_to_server(Search(fake), server)
+    catalogue_pb2_grpc.add_CatalogueServiceServicer_to_server(Catalogue(fake), server)
+    operations_pb2_grpc.add_OperationsServicer_to_server(Operations(fake), server)
     server.add_generic_rpc_handlers((health_handler(fake),))
     fake.target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()

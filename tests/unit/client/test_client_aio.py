@@ -7,6 +7,7 @@ from clipsearch.client import (
     Client,
     DeadlineExceeded,
     Embedded,
+    FailedPrecondition,
     InvalidArgument,
     NotFound,
     Overloaded,
@@ -15,7 +16,7 @@ from clipsearch.client import (
     SearchResult,
     Unavailable,
 )
-from tests.unit.client.fake_server import DIMENSION, METADATA, Fake, queue_full, vector_of
+from tests.unit.client.fake_server import DIMENSION, METADATA, SEQUENCE_NUMBER, Fake, queue_full, vector_of
 
 
 class Time:
@@ -85,6 +86,22 @@ async def test_batches_from_either_kind_of_iterable(fake: Fake, tmp_path) -> Non
             assert [type(r) for r in results] == [Embedded, InvalidArgument, InvalidArgument, Embedded]
             assert [len(request.inputs) for request in fake.requests] == [2, 1]
             fake.requests.clear()
+
+
+async def test_search_by_terms_in_a_part_of_a_collection(fake: Fake, tmp_path) -> None:
+    picture = tmp_path / "p.png"
+    picture.write_bytes(b"picture")
+    terms = [(Query(image=picture), 1.0), (Query(text="stripes"), -0.5)]
+    part = {"collection": "shop", "filter": "price < 50", "exclude_ids": ["bag"], "min_score": 0.5}
+    async with AsyncClient(fake.target) as client:
+        found = await client.search(terms=terms, min_sequence_number=SEQUENCE_NUMBER, **part)
+        results = client.search_batch([Query(terms=terms)], min_sequence_number=SEQUENCE_NUMBER + 1, **part)
+        assert [type(result) for result in [result async for result in results]] == [FailedPrecondition]
+    assert found.sequence_number == SEQUENCE_NUMBER
+    for request in (fake.requests[0], fake.requests[1].requests[0]):
+        assert (request.terms[0].query.image, request.terms[1].weight) == (b"picture", -0.5)
+        assert (request.collection, request.filter) == ("shop", "price < 50")
+        assert (list(request.exclude_ids), request.min_score) == (["bag"], 0.5)
 
 
 async def test_search_batch(fake: Fake, tmp_path) -> None:

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipsearch.client import ClientError, Embedded, Internal, Overloaded, ResourceExhausted, RetryPolicy, Timings
-from clipsearch.client.bulk import Chunker, Window, merge, messages
+from clipsearch.client.bulk import Chunker, UnderWay, UpsertChunker, Window, merge, messages
 from clipsearch.client.errors import from_status
-from clipsearch.v1 import embedding_pb2
+from clipsearch.v1 import catalogue_pb2, embedding_pb2
 from tests.unit.client.fake_server import queue_full, status_of
 
 FULL = Overloaded("full", code=grpc.StatusCode.RESOURCE_EXHAUSTED, retry_after_s=1.0)
@@ -47,11 +47,14 @@ def test_no_wait_when_the_server_did_not_ask_for_one_or_time_is_up() -> None:
     assert policy.wait_s(Internal("bug"), 1, 60) is None
 
 
-def test_grpcs_own_retries_leave_streams_out() -> None:
+def test_grpcs_own_retries_leave_out_what_must_not_be_done_twice() -> None:
     config = json.loads(RetryPolicy(max_attempts=9).service_config() or "")
     (method_config,) = config["methodConfig"]
     methods = {name["method"] for name in method_config["name"]}
-    assert methods == {"EmbedText", "EmbedImage", "BatchEmbed", "GetModel", "Search", "BatchSearch"}
+    reads = {"GetModel", "Search", "BatchSearch", "GetItem", "ListItems", "ListCollections", "GetCollectionStats"}
+    by_request_id = {"UpsertItems", "DeleteItems"}
+    operations = {"GetOperation", "WaitOperation", "CancelOperation"}
+    assert methods == {"EmbedText", "EmbedImage", "BatchEmbed"} | reads | by_request_id | operations
     assert method_config["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE"]
     assert method_config["retryPolicy"]["maxAttempts"] == 5
     assert RetryPolicy(max_attempts=1).service_config() is None
@@ -67,6 +70,44 @@ def test_chunks_keep_every_item_in_order_within_the_limits(sizes, max_items, max
         assert 1 <= len(chunk) <= max_items
         request = embedding_pb2.BatchEmbedRequest(inputs=messages(chunk))
         assert request.ByteSize() <= max_bytes or len(request.inputs) == 1
+
+
+def ids(*names: str) -> list[catalogue_pb2.UpsertItem | ClientError]:
+    return [catalogue_pb2.UpsertItem(id=name) for name in names]
+
+
+def test_a_repeated_id_begins_the_next_chunk() -> None:
+    chunks = list(UpsertChunker(4, 1000).chunks(ids(*"abcabbdefgh")))
+    assert ["".join(item.id for item in messages(chunk)) for chunk in chunks] == ["abc", "ab", "bdef", "gh"]
+
+
+def test_items_with_several_pictures_count_as_so_many() -> None:
+    pictures = [catalogue_pb2.Images(images=[b"x"] * count) for count in (3, 1, 2, 9, 0, 1)]
+    chunker = UpsertChunker(4, 1000)
+    chunks = chunker.chunks(catalogue_pb2.UpsertItem(id=str(n), images=images) for n, images in enumerate(pictures))
+    assert [len(chunk) for chunk in chunks] == [2, 1, 1, 2]
+
+
+@given(st.text("abcd", max_size=40), st.integers(1, 6))
+def test_chunks_of_writes_keep_order_and_hold_an_id_once(names, max_items) -> None:
+    chunks = [[item.id for item in messages(c)] for c in UpsertChunker(max_items, 1000).chunks(ids(*names))]
+    assert [name for chunk in chunks for name in chunk] == list(names)
+    assert all(len(set(chunk)) == len(chunk) <= max_items for chunk in chunks)
+
+
+def test_writes_under_way_are_bounded_and_have_no_id_in_common() -> None:
+    under_way: UnderWay[int] = UnderWay(2)
+    under_way.add(ids("a", "b"), 1)
+    assert under_way.has_room_for(ids("c"))
+    assert not under_way.has_room_for(ids("c", "b"))
+    under_way.add([ClientError("bad")], None)
+    assert not under_way.has_room_for(ids("c"))
+    assert under_way.oldest() == (ids("a", "b"), 1)
+    under_way.drop_oldest()
+    assert under_way.has_room_for(ids("a"))
+    assert list(under_way.calls()) == []
+    with pytest.raises(ValueError, match="concurrency"):
+        UnderWay(0)
 
 
 def test_merging_notices_a_wrong_number_of_answers() -> None:

@@ -15,11 +15,10 @@ from clipsearch.client import (
     Query,
     ResourceExhausted,
     RetryPolicy,
-    SearchResult,
     Unavailable,
 )
-from clipsearch.v1 import common_pb2, search_pb2
-from tests.unit.client.fake_server import DIMENSION, DRAINING, METADATA, Fake, queue_full, vector_of
+from clipsearch.v1 import common_pb2
+from tests.unit.client.fake_server import DIMENSION, DRAINING, Fake, queue_full, vector_of
 
 
 class Time:
@@ -67,49 +66,14 @@ def test_half_precision_transport(fake: Fake) -> None:
     assert np.array_equal(vector, vector_of(b"hat").astype(np.float16).astype(np.float32))
 
 
-def test_search_by_each_kind_of_query(client: Client, fake: Fake, tmp_path) -> None:
-    picture = tmp_path / "p.jpg"
-    picture.write_bytes(b"jpeg")
-    vector = np.arange(DIMENSION, dtype=np.float64)
-    client.search(text="hat")
-    client.search(image=picture)
-    client.search(image=b"jpeg")
-    client.search(vector=vector)
-    client.search(item_id="shoe")
-    queries = [request.query for request in fake.requests]
-    assert [query.WhichOneof("kind") for query in queries] == ["text", "image", "image", "vector", "item_id"]
-    assert queries[1].image == queries[2].image == b"jpeg"
-    assert list(queries[3].vector.float32.values) == vector.tolist()
-
-
-@pytest.mark.parametrize("view", ["basic", "metadata", "full"])
-def test_search_returns_what_the_view_has(client: Client, view) -> None:
-    found = client.search(text="hat", top_k=2, nprobe=3, view=view)
-    assert [(hit.id, hit.score) for hit in found.hits] == [("hat", 1.0), ("shoe", 0.75)]
-    assert found.timings.total_us == 9
-    hit = found.hits[0]
-    assert hit.metadata == (None if view == "basic" else METADATA)
-    if hit.metadata is not None:
-        assert isinstance(hit.metadata["price"], int)
-    if view == "full":
-        np.testing.assert_allclose(hit.vector, vector_of(b"hat"), rtol=1e-6)
-    else:
-        assert hit.vector is None
-
-
-def test_search_leaves_defaults_to_the_server(client: Client, fake: Fake) -> None:
-    assert len(client.search(text="hat").hits) == 3
-    request = fake.requests[0]
-    assert not request.HasField("top_k")
-    assert not request.HasField("nprobe")
-    assert request.view == search_pb2.VIEW_BASIC
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({}, "exactly one of .* not none"),
         ({"text": "a", "item_id": "b"}, "not text and item_id"),
+        ({"text": "a", "terms": [(Query(text="b"), 1.0)]}, "not text and terms"),
+        ({"terms": []}, "at least one query"),
+        ({"terms": [(Query(terms=[(Query(text="a"), 1.0)]), 1.0)]}, "must not have terms of its own"),
         ({"vector": np.zeros((2, 2))}, r"one dimension, not the shape \(2, 2\)"),
         ({"text": "a", "view": "all"}, "view must be one of basic, metadata, full, not 'all'"),
         ({"text": "a", "priority": "high"}, "priority must be one of"),
@@ -203,15 +167,6 @@ def test_batches_stay_below_the_message_limit(fake: Fake) -> None:
     assert all(request.ByteSize() <= 11 * 1024 for request in fake.requests)
     assert [type(result) for result in results] == [Embedded] * 5 + [InvalidArgument, Embedded]
     assert results[5].reason == "MESSAGE_TOO_LARGE"
-
-
-def test_search_batch(client: Client, fake: Fake, tmp_path) -> None:
-    queries = [Query(text="a"), Query(item_id="nobody"), Query(image=tmp_path / "missing.png"), Query(item_id="bag")]
-    results = list(client.search_batch(queries, top_k=1, view="metadata", batch_size=3))
-    assert [type(result) for result in results] == [SearchResult, NotFound, InvalidArgument, SearchResult]
-    assert results[0].hits[0].metadata == METADATA
-    assert [len(request.requests) for request in fake.requests] == [2, 1]
-    assert fake.requests[0].requests[0].top_k == 1
 
 
 def test_model(client: Client) -> None:
