@@ -1,8 +1,9 @@
 """The index beside others: recall, speed, memory and build time, on the same vectors in one run.
 
-``python -m benchmarks.index`` makes clustered vectors (see clustered_vectors.py for why and how), builds every contender
-on them, measures its recall-speed curve, and then lets all take turns at the fastest point at which each reaches a
+``python -m benchmarks.index`` makes clustered vectors (clustered_vectors.py says why and how), builds every contender on
+them, measures its recall-speed curve, and then lets all take turns at the fastest point at which each reaches a
 recall@10 of 0.95 and of 0.99, for pictures and for texts. Batches run with all threads, single queries with one.
+It needs the peers extra: ``pip install '.[peers]'``.
 ``--quick`` is for trying it out; ``--out`` writes JSON, and beside it the curves as a PNG.
 """
 

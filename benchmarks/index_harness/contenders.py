@@ -71,17 +71,13 @@ class Clipsearch(Contender):
         self._directory = tempfile.TemporaryDirectory(prefix="index-")
         rows = np.arange(len(base))
         blocks = (base[start : start + 16384].astype(np.float16) for start in range(0, len(base), 16384))
-        source = IndexSource(
-            rows, base.shape[1], blocks, map(str, rows), seq=1, text_queries=data.text_queries[::2]
-        )
+        source = IndexSource(rows, base.shape[1], blocks, map(str, rows), seq=1, text_queries=data.text_queries[::2])
         options = IndexOptions(kind=Kind.IVFPQ, threads=threads, seed=seed)
         self.manifest: IndexManifest = build_index(Path(self._directory.name), source, options)
         index = open_index(self._directory.name, "cpu", threads, verify=False).index
         assert isinstance(index, IvfPqIndex)
         self.index = index
-        self.bytes_per_item = sum(
-            size for part, size in self.manifest.bytes_per_item().items() if part != "rerank"
-        )
+        self.bytes_per_item = sum(size for part, size in self.manifest.bytes_per_item().items() if part != "rerank")
         tuned, most = index.nprobe, index.max_nprobe
         probes = sorted({max(1, min(most, round(tuned * factor))) for factor in (0.25, 0.5, 0.75, 1, 1.5, 2, 4, 8)})
         self.points = [(float(tuned), index.overfetch)] + [
@@ -118,8 +114,8 @@ class BareFaiss(Contender):
         self.index.nprobe = int(point[0])
         _, found = self.index.search(queries, int(point[1]))
         best = np.empty((len(queries), k), dtype=np.int64)
-        for row, (query, candidates) in enumerate(zip(queries, found, strict=True)):
-            candidates = candidates[candidates >= 0]
+        for row, (query, listed) in enumerate(zip(queries, found, strict=True)):
+            candidates = listed[listed >= 0]
             order = np.argsort(-(self.base[candidates] @ query))[:k]
             best[row] = np.pad(candidates[order], (0, k - len(order)), constant_values=-1)
         return best
@@ -168,6 +164,4 @@ class Usearch(Contender):
         return keys.reshape(len(queries), -1).astype(np.int64)
 
 
-CONTENDERS: dict[str, type[Contender]] = {
-    kind.name: kind for kind in (Flat, Clipsearch, BareFaiss, Hnswlib, Usearch)
-}
+CONTENDERS: dict[str, type[Contender]] = {kind.name: kind for kind in (Flat, Clipsearch, BareFaiss, Hnswlib, Usearch)}

@@ -167,9 +167,12 @@ def test_a_bad_item_fails_alone(stubs: Stubs, collection: str) -> None:
     broken = common_pb2.Embedding(float32=common_pb2.FloatVector(values=[float("nan")] * DIMENSION))
     long = pb.UpsertItem(id="large", vector=axis(0))
     long.metadata.update({"text": "x" * 70_000})
+    nan = item("not json", 3)
+    nan.metadata.fields["price"].number_value = float("nan")
     response = upsert(
         stubs,
         collection,
+        nan,
         item("good", 0),
         pb.UpsertItem(id="", vector=axis(0)),
         pb.UpsertItem(id="short", vector=short),
@@ -184,6 +187,7 @@ def test_a_bad_item_fails_alone(stubs: Stubs, collection: str) -> None:
         item("also good", 2),
     )
     assert outcomes(response) == [
+        "METADATA_NOT_USABLE",
         CREATED,
         "ID_NOT_USABLE",
         "VECTOR_WRONG_DIMENSION",
@@ -198,6 +202,12 @@ def test_a_bad_item_fails_alone(stubs: Stubs, collection: str) -> None:
         CREATED,
     ]
     assert sorted(found(stubs, collection, 0)) == ["also good", "good"]
+
+
+def test_more_pictures_than_a_batch_takes_are_refused_by_name(stubs: Stubs, collection: str) -> None:
+    many = pb.UpsertItem(id="album", images=pb.Images(images=[jpeg((1, 1, 1))] * 65))
+    with pytest.raises(grpc.RpcError, match="65 items, over the limit of 64"):
+        upsert(stubs, collection, many)
 
 
 def test_a_retry_with_its_request_id_writes_once(stubs: Stubs, collection: str) -> None:

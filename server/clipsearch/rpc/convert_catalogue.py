@@ -7,7 +7,7 @@ from google.longrunning import operations_pb2
 from google.protobuf import any_pb2, struct_pb2, timestamp_pb2
 from google.protobuf.json_format import MessageToDict
 
-from clipsearch.errors import ClipsearchError
+from clipsearch.errors import BadMetadata, ClipsearchError
 from clipsearch.rpc import convert
 from clipsearch.rpc.status import to_status
 from clipsearch.services.catalogue import Change, CollectionStats, Content, ImagesInput, NewItem, StoredItem, Written
@@ -56,8 +56,11 @@ def _content(message: pb.UpsertItem) -> Content | None:
 
 
 def metadata_of(struct: struct_pb2.Struct) -> dict[str, object]:
-    """A Struct as JSON would have it: whole numbers as integers."""
-    plain = _whole(MessageToDict(struct))
+    """A Struct as JSON would have it: whole numbers as integers. Raises BadMetadata for NaN and infinity."""
+    try:
+        plain = _whole(MessageToDict(struct))
+    except (ValueError, RecursionError) as error:  # json_format's own errors are ValueErrors
+        raise BadMetadata(f"metadata cannot be stored as JSON: {error}", field="metadata") from error
     assert isinstance(plain, dict), "a Struct is an object"
     return plain
 

@@ -17,7 +17,7 @@ from clipsearch.catalogue.mutations import Applied, Change, Delete, Mutation, Up
 from clipsearch.catalogue.reader import Page, StoredItem
 from clipsearch.collection import CollectionStats
 from clipsearch.data import DEFAULT, DataDirectory
-from clipsearch.errors import BadPageToken, ClipsearchError, ItemNotFound, MissingInput
+from clipsearch.errors import BadPageToken, ClipsearchError, InvalidInput, ItemNotFound, MissingInput
 from clipsearch.services.call import Call, Stages
 from clipsearch.services.embed import Embedded, EmbedInput, EmbedService, ImageInput, TextInput
 from clipsearch.services.limits import RequestLimits
@@ -106,7 +106,9 @@ class CatalogueService:
     ) -> Written:
         """Write items: each is stored and searchable afterwards, or has its own error; errors given are passed through.
 
-        Raises CollectionNotFound, BatchTooLarge, QueueFull, StorageFull, StorageFailed or RequestIdReused.
+        Raises CollectionNotFound, BatchTooLarge, QueueFull, StorageFull, StorageFailed or RequestIdReused. With a
+        request id, an item that fails for a reason that may pass fails the call, and nothing is written: a retry would
+        otherwise ask for more than the first attempt did.
         """
         self._data.collection(collection)
         self._limits.check_batch(len(items), "items")
@@ -114,10 +116,12 @@ class CatalogueService:
         made, stages = await self._embedded(items, call)
         sound: list[tuple[int, Item]] = []
         for i, one in enumerate(made):
-            if isinstance(one, ClipsearchError):
+            if not isinstance(one, ClipsearchError):
+                sound.append((i, one))
+            elif request_id is None or isinstance(one, InvalidInput):
                 outcomes[i] = one
             else:
-                sound.append((i, one))
+                raise one.at(f"items[{i}]")
         seq = self._data.collection(collection).view.seq
         if sound:
             applied = await self._write(collection, Upsert([item for _, item in sound], request_id), len(sound), call)
@@ -197,6 +201,7 @@ class CatalogueService:
             wanted = _inputs(item)
             parts.append(range(len(inputs), len(inputs) + len(wanted)))
             inputs += wanted
+        self._limits.check_batch(len(inputs), "items")
         outputs = await self._embed.batch(inputs, call) if inputs else []
         made = [
             item if isinstance(item, ClipsearchError) else self._item(item, [outputs[i] for i in part])
