@@ -1,6 +1,6 @@
 """The index beside others: recall, speed, memory and build time, on the same vectors in one run.
 
-``python -m benchmarks.index`` makes clustered vectors (clustered_vectors.py says why and how), builds every contender on
+``python -m benchmarks.index`` makes clustered vectors (clustered_vectors.py says why and how), builds all contenders on
 them, measures its recall-speed curve, and then lets all take turns at the fastest point at which each reaches a
 recall@10 of 0.95 and of 0.99, for pictures and for texts. Batches run with all threads, single queries with one.
 It needs the peers extra: ``pip install '.[peers]'``.
