@@ -23,12 +23,12 @@ from clipsearch.catalogue.schema import catalogue_file
 from clipsearch.catalogue.writer import CatalogueWriter
 from clipsearch.errors import ClipsearchError, ComputeFailed, RebuildRunning, UnusableIndex
 from clipsearch.index.allowed import AllowedRows
+from clipsearch.index.base import positions_of
 from clipsearch.index.drift import Action, Sizes, rebuild_due
 from clipsearch.index.gpu import gpu_count
 from clipsearch.index.ids import PackedIds
 from clipsearch.index.live import LiveIndex
 from clipsearch.index.manifest import IndexManifest
-from clipsearch.index.rows import position_of
 from clipsearch.index.storage import Device, LoadedIndex, open_index
 from clipsearch.index.view import View
 from clipsearch.ports import Rows, Vectors
@@ -122,14 +122,13 @@ class Collection:
 
     def ids(self, rows: Rows) -> list[str]:
         """The ids of rows: from memory, but for rows that a rebuild has just dropped."""
-        newer, packed, base_rows = self._newer_ids, self._packed_ids, self._base_rows
+        newer, packed = self._newer_ids, self._packed_ids
         found: list[str] = []
-        for row in rows.tolist():
-            item_id = newer.get(row)
-            if item_id is None:
-                position = position_of(base_rows, row)
-                item_id = self._reader.ids([row])[0] if position is None else packed[position]
-            found.append(item_id)
+        for row, position in zip(rows.tolist(), positions_of(self._base_rows, rows).tolist(), strict=True):
+            if position >= 0:
+                found.append(packed[position])
+            else:
+                found.append(newer.get(row) or self._reader.ids([row])[0])  # an id is never empty
         return found
 
     def metadata(self, rows: Rows) -> list[dict[str, object]]:
