@@ -43,6 +43,9 @@ Nearest = Callable[[int], Awaitable[Neighbours]]
 """Finds this many rows that were not shown yet, best first, with vectors where hits collapse or the caller sees them;
 fewer only where there are no more."""
 
+MetadataOf = Callable[[Rows], list[dict[str, object]]]
+"""Reads the metadata of rows from the disk."""
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -105,7 +108,7 @@ def open_page(collection: Collection, shape: Shape, top_k: int, max_depth: int, 
     return Page(shape, top_k, max_depth, before, path, _suppressors(collection, shape, path, before), None)
 
 
-async def fill_page(page: Page, collection: Collection, nearest: Nearest) -> Hits:
+async def fill_page(page: Page, metadata_of: MetadataOf, nearest: Nearest) -> Hits:
     """Search round by round until the page is full, and one hit more tells that there is another, or nothing is left.
 
     Nothing is left as well where ``max_depth`` candidates were looked at.
@@ -115,7 +118,7 @@ async def fill_page(page: Page, collection: Collection, nearest: Nearest) -> Hit
     for depth in depths(shown + page.end + 1, page.max_depth + 1):
         near = await nearest(depth - shown)
         if page.shape.drops:
-            kept = await asyncio.to_thread(_kept, page, collection, near, keys)
+            kept = await asyncio.to_thread(_kept, page, metadata_of, near, keys)
         else:
             kept = np.flatnonzero(near.rows <= page.before.newest)[: page.end + 1]
         if len(kept) > page.end or len(near.rows) < depth - shown:
@@ -137,13 +140,13 @@ def depths(least: int, most: int) -> Iterator[int]:
     yield most
 
 
-def _kept(page: Page, collection: Collection, near: Neighbours, keys: dict[int, GroupKey | None]) -> Rows:
+def _kept(page: Page, metadata_of: MetadataOf, near: Neighbours, keys: dict[int, GroupKey | None]) -> Rows:
     """Return the places of the hits among the candidates, at most one more than the page uses up. Reads the disk."""
     candidates = np.flatnonzero(near.rows <= page.before.newest)
     picker = Picker(page.end + 1, page.suppressors.copy(), page.shape.collapse_above)
     for start in range(0, len(candidates), BLOCK):
         block = candidates[start : start + BLOCK]
-        groups = _groups(collection, near.rows[block], page.path, keys) if page.path else None
+        groups = _groups(metadata_of, near.rows[block], page.path, keys) if page.path else None
         vectors = None if page.shape.collapse_above is None or near.vectors is None else near.vectors[block]
         picker.take(len(block), groups, vectors)
         if picker.full:
@@ -153,11 +156,11 @@ def _kept(page: Page, collection: Collection, near: Neighbours, keys: dict[int, 
 
 
 def _groups(
-    collection: Collection, rows: Rows, path: tuple[str, ...], keys: dict[int, GroupKey | None]
+    metadata_of: MetadataOf, rows: Rows, path: tuple[str, ...], keys: dict[int, GroupKey | None]
 ) -> list[GroupKey | None]:
     """Return the groups of rows; ``keys`` has those of earlier rounds, and is added to."""
     unknown = [row for row in rows.tolist() if row not in keys]
-    for row, metadata in zip(unknown, collection.metadata(np.array(unknown, np.int64)), strict=True):
+    for row, metadata in zip(unknown, metadata_of(np.array(unknown, np.int64)), strict=True):
         keys[row] = group_key(metadata, path)
     return [keys[row] for row in rows.tolist()]
 

@@ -145,7 +145,7 @@ class SearchService:
             stages.queue_s, stages.search_s = stages.queue_s + more.queue_s, stages.search_s + more.search_s
             return near
 
-        hits = await fill_page(page, collection, nearest)
+        hits = await fill_page(page, collection.metadata, nearest)
         ids = await asyncio.to_thread(collection.ids, hits.rows)
         metadata = await asyncio.to_thread(collection.metadata, hits.rows) if query.with_metadata else None
         vectors = hits.vectors if query.with_vectors else None

@@ -19,11 +19,14 @@ from clipsearch.catalogue.reader import CatalogueReader
 from clipsearch.collection import CollectionOptions
 from clipsearch.data import DataDirectory
 from clipsearch.errors import BadCollapse, BadGroupField, BadOffset, BadPageToken, ClipsearchError, SearchTooDeep
+from clipsearch.index.live import LiveIndex
 from clipsearch.services import rounds
 from clipsearch.services.paging import Before, mark_of, token_of
-from clipsearch.services.rounds import Hits, check_shape, depths, fill_page, open_page
+from clipsearch.services.rounds import FIRST_DEPTH, Hits, Page, check_shape, depths, fill_page, open_page
 from clipsearch.services.searcher import Neighbours, Probe, Searcher
-from clipsearch.services.shaping import Shape
+from clipsearch.services.shaping import Shape, Suppressors
+
+from ..index.small_index import DIMENSION, small_ivfpq, units
 
 D = 4
 MARK = mark_of("the query")
@@ -32,6 +35,10 @@ MANY = 1000
 
 def underived(directory: Path, reader: CatalogueReader) -> None:
     raise AssertionError("these tests build no index")
+
+
+def unread(rows: NDArray[np.int64]) -> list[dict[str, object]]:
+    raise AssertionError("pages alone need no metadata")
 
 
 @dataclass
@@ -90,7 +97,7 @@ class World:
             assert isinstance(near, Neighbours), near
             return near
 
-        hits = asyncio.run(fill_page(page, collection, nearest))
+        hits = asyncio.run(fill_page(page, collection.metadata, nearest))
         return hits, "" if hits.next_before is None else token_of(hits.next_before, MARK)
 
     def expected(self, query: NDArray[np.float32], shape: Shape, newest: int, shown: list[int]) -> list[int]:
@@ -240,3 +247,37 @@ def test_only_a_field_groups(group_by: str) -> None:
     with world(5) as made, pytest.raises(BadGroupField) as caught:
         made.page(made.unit(), Shape(group_by=group_by), 3)
     assert caught.value.field == "group_by"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_pages_of_an_approximate_index_lose_nothing_that_it_can_find(seed: int) -> None:
+    """As many candidates as hits, chosen by their codes from half of the lists: another depth, another answer."""
+    rng = np.random.default_rng(seed)
+    vectors = units(rng, 600)
+    live = LiveIndex(DIMENSION, small_ivfpq(vectors, nprobe=2, overfetch=1.0), np.arange(600, dtype=np.int64), 1)
+    query = units(rng, 1)
+
+    def found(k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        scores, rows = live.view.search(query, k)
+        return scores[0, : (count := int((rows[0] >= 0).sum()))], rows[0, :count]
+
+    shown: list[int] = []
+    before: Before | None = Before(599, np.empty(0, np.int64))
+    while before is not None:
+        held = before.rows
+
+        async def nearest(k: int, held: NDArray[np.int64] = held) -> Neighbours:
+            scores, rows = found(k + len(held))
+            fresh = ~np.isin(rows, held)
+            return Neighbours(rows[fresh][:k], [], scores[fresh][:k], None, 1, 0.0)
+
+        page = Page(Shape(paged=True), 10, MANY, before, (), Suppressors(set(), np.empty((0, D), np.float32)), 1)
+        hits = asyncio.run(fill_page(page, unread, nearest))
+        assert (np.diff(hits.scores) <= 0).all()
+        shown += hits.rows.tolist()
+        before = hits.next_before
+    assert len(shown) == len(set(shown))
+    assert set(shown) == set(found(600)[1].tolist()), "what the deepest search finds, and nothing twice"
+    first = found(FIRST_DEPTH)[1].tolist()[:120]
+    assert found(20)[1].tolist() != first[:20], "else this says nothing"
+    assert shown[:120] == first, "pages of one depth are cut from one list"
