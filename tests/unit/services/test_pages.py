@@ -3,7 +3,7 @@
 import asyncio
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -124,8 +124,8 @@ def world(seed: int) -> Iterator[World]:
         patch.setattr(rounds, "BLOCK", 3)
         options = CollectionOptions(D, "ab" * 32, underived, device="cpu", threads=1, rebuild_by_itself=False)
         data = DataDirectory(Path(directory), options)
-        yield World(data, np.random.default_rng(seed))
-        data.close()
+        with closing(data):
+            yield World(data, np.random.default_rng(seed))
 
 
 IDS = st.lists(st.integers(0, 39).map("i{:02}".format), min_size=1, max_size=8, unique=True)
