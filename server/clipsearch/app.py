@@ -85,6 +85,7 @@ class App:
         limits = RequestLimits(
             max_text_bytes=settings.max_text_bytes,
             max_top_k=settings.max_top_k,
+            max_search_depth=settings.max_search_depth,
             max_batch_items=settings.max_batch_items,
         )
         embed = EmbedService(

@@ -192,9 +192,33 @@ class FilterTooComplex(InvalidInput):
 
 
 class BadPageToken(InvalidInput):
-    """A page token that this server did not make, or made for another list; or a page size that is none."""
+    """A page token that this server did not make, or made for another list or search; or a page size that is none."""
 
     reason = "PAGE_TOKEN_NOT_USABLE"
+
+
+class BadOffset(InvalidInput):
+    """An offset that is negative, or given beside a page token."""
+
+    reason = "OFFSET_NOT_USABLE"
+
+
+class SearchTooDeep(InvalidInput):
+    """A page that ends deeper in the results than the server searches."""
+
+    reason = "SEARCH_TOO_DEEP"
+
+
+class BadGroupField(InvalidInput):
+    """A field to group by that is no field path."""
+
+    reason = "GROUP_BY_NOT_USABLE"
+
+
+class BadCollapse(InvalidInput):
+    """A cosine to collapse above that is not between 0 and 1."""
+
+    reason = "COLLAPSE_ABOVE_NOT_USABLE"
 
 
 class ItemNotFound(ClipsearchError):

@@ -71,6 +71,9 @@ class Settings(BaseSettings):
     max_image_bytes: int = Field(16 * MIB, ge=1, description="Largest encoded picture accepted.")
     max_image_pixels: int = Field(64_000_000, ge=1, description="Most pixels a picture may have, before decoding.")
     max_top_k: int = Field(1000, ge=1, description="Largest top_k accepted.")
+    max_search_depth: int = Field(
+        10_000, ge=1, description="How deep paging, grouping and collapsing may look into the results of one search."
+    )
     max_batch_items: int = Field(256, ge=1, description="Most items in one BatchEmbed or BatchSearch call.")
     max_message_bytes: int = Field(64 * MIB, ge=1024, le=2**31 - 1, description="Largest message in either direction.")
     max_concurrent_streams: int = Field(1024, ge=1, description="Calls in flight on one connection.")

@@ -78,6 +78,12 @@ class View:
             return pad(np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64), k)
         return _in_order(*parts[0]) if len(parts) == 1 else _merged(parts, k)
 
+    @property
+    def newest_row(self) -> int:
+        """The highest row held, tombstones included; -1 where there is none. What comes later is above it."""
+        held = self.delta.rows if len(self.delta.rows) or self.base is None else self.base.rows
+        return int(held[-1]) if len(held) else -1
+
     def contains(self, row: int) -> bool:
         """Return whether a row lives in this view."""
         wanted = np.array([row])

@@ -15,6 +15,7 @@ from clipsearch.rpc.status import to_status
 from clipsearch.services.call import Call, Stages
 from clipsearch.services.embed import Embedded, EmbedInput, ImageInput, TextInput
 from clipsearch.services.search import Found, ItemInput, QueryInput, SearchQuery, Term, VectorInput
+from clipsearch.services.shaping import Shape
 from clipsearch.v1 import common_pb2, embedding_pb2, search_pb2
 
 DEFAULT_TOP_K = 10
@@ -120,7 +121,17 @@ def search_query(request: search_pb2.SearchRequest) -> SearchQuery:
         min_score=request.min_score if request.HasField("min_score") else None,
         with_metadata=request.view >= search_pb2.VIEW_METADATA,
         with_vectors=request.view == search_pb2.VIEW_FULL,
+        shape=_shape(request),
     )
+
+
+def _shape(request: search_pb2.SearchRequest) -> Shape | None:
+    """What is asked for beyond the nearest items; None, which costs nothing, where that is nothing."""
+    paged = request.HasField("offset") or bool(request.page_token)
+    collapse_above = request.collapse_above if request.HasField("collapse_above") else None
+    if not paged and not request.group_by and collapse_above is None:
+        return None
+    return Shape(request.offset, paged, request.page_token, request.group_by, collapse_above)
 
 
 def _terms(request: search_pb2.SearchRequest) -> Sequence[Term]:
@@ -163,7 +174,11 @@ def search_response(found: Found, format_: int, started: float) -> search_pb2.Se
         for hit, vector in zip(hits, found.vectors, strict=True):
             hit.embedding.CopyFrom(embedding(vector, format_))
     return search_pb2.SearchResponse(
-        hits=hits, truncated=found.truncated, timings=timings(found.stages, started), sequence_number=found.seq
+        hits=hits,
+        truncated=found.truncated,
+        timings=timings(found.stages, started),
+        sequence_number=found.seq,
+        next_page_token=found.next_page_token,
     )
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from clipsearch.errors import BatchTooLarge, EmptyText, TextTooLarge, TopKOutOfRange
+from clipsearch.errors import BatchTooLarge, EmptyText, NprobeOutOfRange, TextTooLarge, TopKOutOfRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,6 +11,7 @@ class RequestLimits:
 
     max_text_bytes: int
     max_top_k: int
+    max_search_depth: int
     max_batch_items: int
 
     def check_text(self, text: str) -> None:
@@ -42,3 +43,14 @@ class RequestLimits:
                 field=field,
                 metadata={"limit": str(self.max_batch_items), "items": str(count)},
             )
+
+
+def check_nprobe(nprobe: int, max_nprobe: int) -> None:
+    """Raise NprobeOutOfRange for more lists than an index has, or none."""
+    exact = max_nprobe == 1  # visits everything anyway, so any positive number is right
+    if nprobe < 1 or (nprobe > max_nprobe and not exact):
+        raise NprobeOutOfRange(
+            f"nprobe is {nprobe}, but must be from 1 to {max_nprobe}",
+            field="nprobe",
+            metadata={"nprobe": str(nprobe), "max_nprobe": str(max_nprobe)},
+        )

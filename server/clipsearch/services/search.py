@@ -1,9 +1,10 @@
 """Searching a collection by text, picture, vector or item, or by a weighted sum of several of them."""
 
 import asyncio
+import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,16 +17,18 @@ from clipsearch.errors import (
     BadWeight,
     ClipsearchError,
     ItemNotFound,
-    NprobeOutOfRange,
     SequenceNotReached,
     WrongDimension,
 )
 from clipsearch.ports import Vectors
 from clipsearch.services.call import Call, Stages
 from clipsearch.services.embed import Embedded, EmbedService, ImageInput, TextInput
-from clipsearch.services.limits import RequestLimits
+from clipsearch.services.limits import RequestLimits, check_nprobe
+from clipsearch.services.paging import mark_of, token_of
 from clipsearch.services.recall import QueryKind
+from clipsearch.services.rounds import check_shape, fill_page, open_page
 from clipsearch.services.searcher import Lookup, Neighbours, Probe, Vector
+from clipsearch.services.shaping import Shape
 
 # A vector shorter than this has no direction worth the name; unit vectors are what callers send.
 MIN_NORM = 1e-6
@@ -71,11 +74,15 @@ class SearchQuery:
     min_score: float | None = None
     with_metadata: bool = False
     with_vectors: bool = False
+    shape: Shape | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The hits of one search, best first; ``seq`` is the sequence number of the state that was searched."""
+    """The hits of one search, best first; ``seq`` is the sequence number of the state that was searched.
+
+    ``next_page_token`` is empty unless pages were asked for and there is another.
+    """
 
     ids: list[str]
     scores: list[float]
@@ -84,6 +91,7 @@ class Found:
     truncated: bool
     seq: int
     stages: Stages
+    next_page_token: str = ""
 
 
 SearchLane = Lane[Lookup, Neighbours]
@@ -105,10 +113,45 @@ class SearchService:
         """Answer one search; raises the embedding's errors, the filter's, and those named below."""
         collection = self._data.collection(query.collection)
         self._check(query, collection)
+        if query.shape is not None:
+            return await self._shaped(query, query.shape, collection, call)
         probe = await self._probe(query, collection)
-        near, truncated, stages = await self._near(query, probe, collection, call)
+        near, _, truncated, stages = await self._near(query, probe, collection, call)
         metadata = await asyncio.to_thread(collection.metadata, near.rows) if query.with_metadata else None
         return Found(near.ids, near.scores.tolist(), metadata, near.vectors, truncated, near.seq, stages)
+
+    async def _shaped(self, query: SearchQuery, shape: Shape, collection: Collection, call: Call) -> Found:
+        """Answer a search for a page, for one hit of each group or without near-duplicates; raises as ``search``."""
+        max_depth = self._limits.max_search_depth
+        check_shape(shape, query.top_k, max_depth)
+        mark = await asyncio.to_thread(_mark, query, shape)
+        page = await asyncio.to_thread(open_page, collection, shape, query.top_k, max_depth, mark)
+        probe = await self._probe(query, collection)
+        probe = replace(
+            probe,
+            with_ids=False,
+            with_vectors=query.with_vectors or shape.collapse_above is not None,
+            excluded=probe.excluded.union(page.before.rows.tolist()),
+        )
+        target: Vector | int | None = None
+        truncated, stages = False, Stages()
+
+        async def nearest(k: int) -> Neighbours:
+            """Embed the query in the first round; later ones have its vector."""
+            nonlocal target, truncated, stages
+            if target is None:
+                near, target, truncated, stages = await self._near(query, replace(probe, top_k=k), collection, call)
+                return near
+            near, more = await self._looked_up(target, replace(probe, top_k=k), call)
+            stages.queue_s, stages.search_s = stages.queue_s + more.queue_s, stages.search_s + more.search_s
+            return near
+
+        hits = await fill_page(page, collection.metadata, nearest)
+        ids = await asyncio.to_thread(collection.ids, hits.rows)
+        metadata = await asyncio.to_thread(collection.metadata, hits.rows) if query.with_metadata else None
+        vectors = hits.vectors if query.with_vectors else None
+        token = token_of(hits.next_before, mark) if shape.paged and hits.next_before is not None else ""
+        return Found(ids, hits.scores.tolist(), metadata, vectors, truncated, hits.seq, stages, token)
 
     async def batch(
         self, queries: Sequence[SearchQuery | ClipsearchError], calls: Sequence[Call]
@@ -135,7 +178,7 @@ class SearchService:
                 raise BadWeight(f"a weight is {term.weight}, but must be a number other than 0", field=term.field)
         view = collection.view
         if query.nprobe is not None:
-            _check_nprobe(query.nprobe, view.max_nprobe)
+            check_nprobe(query.nprobe, view.max_nprobe)
         if query.min_seq > view.seq:
             raise SequenceNotReached(
                 f"the collection is at sequence number {view.seq}, not yet at {query.min_seq}",
@@ -163,21 +206,23 @@ class SearchService:
 
     async def _near(
         self, query: SearchQuery, probe: Probe, collection: Collection, call: Call
-    ) -> tuple[Neighbours, bool, Stages]:
+    ) -> tuple[Neighbours, Vector | int, bool, Stages]:
+        """What is near, what it is near to, whether a text of it was cut, and where the time went."""
         if len(query.terms) == 1 and query.terms[0].weight > 0.0:
             only = query.terms[0]
             if isinstance(only.query, TextInput | ImageInput):
                 embedded = await self._embedded(only, probe, call)
                 assert embedded.near is not None, "an encoder lane answers every probe"
-                return embedded.near, embedded.truncated, embedded.stages
-            near, stages = await self._looked_up(await self._target(only, collection), probe, call)
-            return near, False, stages
+                return embedded.near, embedded.vector, embedded.truncated, embedded.stages
+            around = await self._target(only, collection)
+            near, stages = await self._looked_up(around, probe, call)
+            return near, around, False, stages
         parts = await asyncio.gather(*(self._vector(term, collection, call) for term in query.terms))
         target = _weighted_sum([part.vector for part in parts], [term.weight for term in query.terms])
         near, stages = await self._looked_up(target, probe, call)
         longest = Stages.longest(part.stages for part in parts)
         longest.queue_s, longest.search_s = longest.queue_s + stages.queue_s, stages.search_s
-        return near, any(part.truncated for part in parts), longest
+        return near, target, any(part.truncated for part in parts), longest
 
     async def _embedded(self, term: Term, probe: Probe | None, call: Call) -> Embedded:
         """Embed a text or a picture, and search with it on the same lane where a probe is given."""
@@ -227,14 +272,24 @@ def _kind_of(terms: Sequence[Term]) -> QueryKind:
     return QueryKind.VECTOR
 
 
-def _check_nprobe(nprobe: int, max_nprobe: int) -> None:
-    exact = max_nprobe == 1  # visits everything anyway, so any positive number is right
-    if nprobe < 1 or (nprobe > max_nprobe and not exact):
-        raise NprobeOutOfRange(
-            f"nprobe is {nprobe}, but must be from 1 to {max_nprobe}",
-            field="nprobe",
-            metadata={"nprobe": str(nprobe), "max_nprobe": str(max_nprobe)},
-        )
+def _mark(query: SearchQuery, shape: Shape) -> bytes:
+    """What a page token is good for: all that decides which hits there are, and in which order."""
+    terms = [(_content(term.query), term.weight) for term in query.terms]
+    shaped = (shape.group_by, shape.collapse_above)
+    limits = (query.filter, tuple(query.exclude_ids), query.min_score, query.nprobe)
+    return mark_of((query.collection or DEFAULT, terms, limits, shaped))
+
+
+def _content(query: QueryInput) -> tuple[str, str | bytes]:
+    match query:
+        case TextInput(text):
+            return "text", text
+        case ImageInput(data):
+            return "image", hashlib.sha256(data).digest()
+        case VectorInput(vector):
+            return "vector", vector.tobytes()
+        case ItemInput(item_id):
+            return "item", item_id
 
 
 def _rows_of(collection: Collection, ids: Sequence[str]) -> frozenset[int]:

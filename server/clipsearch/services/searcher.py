@@ -31,13 +31,14 @@ class Probe:
     """What to look for around a vector, and where.
 
     ``allowed`` is what a filter lets through, None for all; ``excluded`` are rows that must not be found; hits score at
-    least ``min_score``, a cosine.
+    least ``min_score``, a cosine. Without ``with_ids`` the rows stay unnamed: for candidates, which may be thousands.
     """
 
     top_k: int
     collection: str = DEFAULT
     nprobe: int | None = None
     with_vectors: bool = False
+    with_ids: bool = True
     allowed: AllowedRows | None = None
     excluded: frozenset[int] = frozenset()
     min_score: float | None = None
@@ -54,7 +55,7 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """What was found: rows int64 [n], their ids, exact cosines [n], and vectors [n, dimension] where asked for.
+    """What was found: rows int64 [n], exact cosines [n], and where asked for their ids and vectors [n, dimension].
 
     ``seq`` is the sequence number of the state that was searched; ``searched_s`` the time that the search of the whole
     batch took, in seconds.
@@ -106,11 +107,12 @@ class Searcher:
         """Search around unit vectors, float32 [n, dimension]; one probe for each.
 
         Probes of one collection that ask for the same nprobe and filter share one call to its index, at the largest
-        number of hits among them. All of a call see one state.
+        number of hits among them. All of a call see one state. Those for candidates share with their like only, so
+        that no search for ten hits goes as deep as they do.
         """
-        groups: dict[tuple[str, int | None, int], list[int]] = {}
+        groups: dict[tuple[str, int | None, int, bool], list[int]] = {}
         for i, probe in enumerate(probes):
-            groups.setdefault((probe.collection, probe.nprobe, id(probe.allowed)), []).append(i)
+            groups.setdefault((probe.collection, probe.nprobe, id(probe.allowed), probe.with_ids), []).append(i)
         found: list[Found | None] = [None] * len(probes)
         for members in groups.values():
             queries = vectors if len(groups) == 1 else vectors[members]
@@ -156,4 +158,5 @@ def _trimmed(
         enough = int(np.count_nonzero(scores >= probe.min_score))  # best first
         rows, scores = rows[:enough], scores[:enough]
     vectors = view.vectors(rows) if probe.with_vectors else None
-    return Neighbours(rows, collection.ids(rows), scores, vectors, view.seq, searched_s)
+    ids = collection.ids(rows) if probe.with_ids else []
+    return Neighbours(rows, ids, scores, vectors, view.seq, searched_s)

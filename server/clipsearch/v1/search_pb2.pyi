@@ -106,6 +106,10 @@ class SearchRequest(_message.Message):
     EXCLUDE_IDS_FIELD_NUMBER: _builtins.int
     MIN_SCORE_FIELD_NUMBER: _builtins.int
     TERMS_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
+    COLLAPSE_ABOVE_FIELD_NUMBER: _builtins.int
     top_k: _builtins.int
     """How many hits to return, from 1 to the server's max_top_k; 10 if unset."""
     nprobe: _builtins.int
@@ -126,6 +130,18 @@ class SearchRequest(_message.Message):
     """Wait for nothing, but refuse with FAILED_PRECONDITION unless the collection has reached this sequence number."""
     min_score: _builtins.float
     """Only hits with at least this score."""
+    offset: _builtins.int
+    """How many hits to skip. Setting it, to 0 as well, asks for pages: the answer then has a next_page_token."""
+    page_token: _builtins.str
+    """The next_page_token of the page before; all else but top_k, view, format and priority must be as it was there, and
+    offset 0 or unset.
+    """
+    group_by: _builtins.str
+    """At most one hit for each value of this metadata field, such as `brand` or `size.eu`, written as in a filter. Items
+    without the field are not grouped.
+    """
+    collapse_above: _builtins.float
+    """Leave out hits whose stored vector has at least this cosine to that of a better hit; between 0 and 1, both excluded."""
     @_builtins.property
     def query(self) -> Global___Query:
         """What to look for; this or `terms`."""
@@ -153,21 +169,33 @@ class SearchRequest(_message.Message):
         exclude_ids: _abc.Iterable[_builtins.str] | None = ...,
         min_score: _builtins.float | None = ...,
         terms: _abc.Iterable[Global___WeightedQuery] | None = ...,
+        offset: _builtins.int | None = ...,
+        page_token: _builtins.str = ...,
+        group_by: _builtins.str = ...,
+        collapse_above: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_score", b"_min_score", "_nprobe", b"_nprobe", "_top_k", b"_top_k", "min_score", b"min_score", "nprobe", b"nprobe", "query", b"query", "top_k", b"top_k"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_min_score", b"_min_score", "_nprobe", b"_nprobe", "_offset", b"_offset", "_top_k", b"_top_k", "collapse_above", b"collapse_above", "min_score", b"min_score", "nprobe", b"nprobe", "offset", b"offset", "query", b"query", "top_k", b"top_k"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_score", b"_min_score", "_nprobe", b"_nprobe", "_top_k", b"_top_k", "collection", b"collection", "exclude_ids", b"exclude_ids", "filter", b"filter", "format", b"format", "min_score", b"min_score", "min_sequence_number", b"min_sequence_number", "nprobe", b"nprobe", "priority", b"priority", "query", b"query", "terms", b"terms", "top_k", b"top_k", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above", "_min_score", b"_min_score", "_nprobe", b"_nprobe", "_offset", b"_offset", "_top_k", b"_top_k", "collapse_above", b"collapse_above", "collection", b"collection", "exclude_ids", b"exclude_ids", "filter", b"filter", "format", b"format", "group_by", b"group_by", "min_score", b"min_score", "min_sequence_number", b"min_sequence_number", "nprobe", b"nprobe", "offset", b"offset", "page_token", b"page_token", "priority", b"priority", "query", b"query", "terms", b"terms", "top_k", b"top_k", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__collapse_above: _TypeAlias = _typing.Literal["collapse_above"]  # noqa: Y015
+    _WhichOneofArgType__collapse_above: _TypeAlias = _typing.Literal["_collapse_above", b"_collapse_above"]  # noqa: Y015
     _WhichOneofReturnType__min_score: _TypeAlias = _typing.Literal["min_score"]  # noqa: Y015
     _WhichOneofArgType__min_score: _TypeAlias = _typing.Literal["_min_score", b"_min_score"]  # noqa: Y015
     _WhichOneofReturnType__nprobe: _TypeAlias = _typing.Literal["nprobe"]  # noqa: Y015
     _WhichOneofArgType__nprobe: _TypeAlias = _typing.Literal["_nprobe", b"_nprobe"]  # noqa: Y015
+    _WhichOneofReturnType__offset: _TypeAlias = _typing.Literal["offset"]  # noqa: Y015
+    _WhichOneofArgType__offset: _TypeAlias = _typing.Literal["_offset", b"_offset"]  # noqa: Y015
     _WhichOneofReturnType__top_k: _TypeAlias = _typing.Literal["top_k"]  # noqa: Y015
     _WhichOneofArgType__top_k: _TypeAlias = _typing.Literal["_top_k", b"_top_k"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__collapse_above) -> _WhichOneofReturnType__collapse_above | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__min_score) -> _WhichOneofReturnType__min_score | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__nprobe) -> _WhichOneofReturnType__nprobe | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__offset) -> _WhichOneofReturnType__offset | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__top_k) -> _WhichOneofReturnType__top_k | None: ...
 
@@ -213,13 +241,18 @@ class SearchResponse(_message.Message):
     TRUNCATED_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
     SEQUENCE_NUMBER_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     truncated: _builtins.bool
     """Whether the query text was longer than the model's context and was cut."""
     sequence_number: _builtins.int
     """The sequence number of the state that was searched."""
+    next_page_token: _builtins.str
+    """What to ask the next page with, where pages were asked for and there is one; see docs/search.md."""
     @_builtins.property
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hit]:
-        """The nearest items, best first; fewer than top_k where the index holds fewer."""
+        """The nearest items, best first; fewer than top_k where the index holds fewer, or where grouping and collapsing
+        leave fewer of the max_search_depth nearest.
+        """
 
     @_builtins.property
     def timings(self) -> _common_pb2.Timings:
@@ -232,10 +265,11 @@ class SearchResponse(_message.Message):
         truncated: _builtins.bool = ...,
         timings: _common_pb2.Timings | None = ...,
         sequence_number: _builtins.int = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hits", b"hits", "sequence_number", b"sequence_number", "timings", b"timings", "truncated", b"truncated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hits", b"hits", "next_page_token", b"next_page_token", "sequence_number", b"sequence_number", "timings", b"timings", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

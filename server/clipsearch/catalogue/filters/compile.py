@@ -87,6 +87,18 @@ def compile_filter(text: str) -> CompiledFilter:
     return _compiled(str(tree), tree)
 
 
+@lru_cache(_CACHED)
+def field_path(text: str) -> tuple[str, ...]:
+    """Return the names in a field's path, as a filter writes it; raises as ``compile_filter`` does."""
+    # What a filter may say of any field at all, so that there is one grammar for fields.
+    _check_limit("bytes", len(text.encode("utf-8", "surrogatepass")), MAX_BYTES)
+    tree = parse(f"{text}:*")
+    if not isinstance(tree, Present):
+        raise malformed("this is more than a field", 0)
+    _check_size(tree)
+    return tree.field.segments
+
+
 def _check_size(tree: Node) -> None:
     count = 0
     for term, depth in terms_with_depth(tree):
