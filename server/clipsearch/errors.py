@@ -239,6 +239,14 @@ class RebuildRunning(ClipsearchError):
     retryable = True
 
 
+class OperationRunning(ClipsearchError):
+    """An operation of the same kind works on the same thing; its name is in the metadata."""
+
+    code = Code.ABORTED
+    reason = "OPERATION_RUNNING"
+    retryable = True
+
+
 class SequenceNotReached(ClipsearchError):
     """The collection has not reached the sequence number that the search asks for."""
 
