@@ -100,7 +100,10 @@ class App:
             search = SearchService(embed=embed, lane=lanes.search, data=data, dimension=dimension, limits=limits)
             catalogue = CatalogueService(embed=embed, lane=lanes.write, data=data, dimension=dimension, limits=limits)
             jobs = Jobs(
-                operations=self.operations, data=data, rebuild=functools.partial(_rebuild, settings, encoders, data)
+                operations=self.operations,
+                data=data,
+                rebuild=functools.partial(_rebuild, settings, encoders, data),
+                snapshots=settings.snapshots,
             )
         return RpcServer(
             RpcOptions(settings.listen, settings.max_message_bytes, settings.max_concurrent_streams),

@@ -59,6 +59,10 @@ class CatalogueServicer(catalogue_pb2_grpc.CatalogueServiceServicer):
         return operation(self._long().rebuild(request.collection))
 
     @answers_errors
+    async def Snapshot(self, request: pb.SnapshotRequest, context: Context) -> operations_pb2.Operation:
+        return operation(self._long().snapshot(request.collections, request.name))
+
+    @answers_errors
     async def CreateCollection(
         self, request: pb.CreateCollectionRequest, context: Context
     ) -> pb.CreateCollectionResponse:

@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 
 from clipsearch.rpc.convert_catalogue import index_stats
 from clipsearch.rpc.status import to_status
-from clipsearch.services.jobs import IndexManifest, RebuildOf
+from clipsearch.services.jobs import IndexManifest, RebuildOf, SnapshotOf, SnapshotTaken
 from clipsearch.services.operations import About, Operation
 from clipsearch.v1 import catalogue_pb2 as pb
 
@@ -48,9 +48,36 @@ def _(about: RebuildOf, job: Operation) -> Message:
     )
 
 
+@_metadata.register
+def _(about: SnapshotOf, job: Operation) -> Message:
+    return pb.SnapshotMetadata(
+        name=about.name,
+        stage=job.stage,
+        done_steps=job.done_steps,
+        total_steps=job.total_steps,
+        start_time=_started(job),
+    )
+
+
 @_response.register
 def _(result: IndexManifest) -> Message:
     return pb.RebuildIndexResponse(index=index_stats(result))
+
+
+@_response.register
+def _(result: SnapshotTaken) -> Message:
+    return pb.SnapshotResponse(
+        collections=[
+            pb.CollectionSnapshot(
+                collection=name,
+                sequence_number=copy.seq,
+                items=copy.items,
+                index_sequence_number=copy.index_seq,
+                disk_bytes=copy.disk_bytes,
+            )
+            for name, copy in result.copies.items()
+        ]
+    )
 
 
 def _started(job: Operation) -> timestamp_pb2.Timestamp:
