@@ -28,6 +28,7 @@ from clipsearch.services.build_index import TextEmbedder, derive_index, metadata
 from clipsearch.services.build_report import RejectLog, Report, Tally, unreported
 from clipsearch.services.catalogue import CatalogueService, WriteLane, write_batch
 from clipsearch.services.embed import EmbedService, ImageLane, TextLane, encode_batch
+from clipsearch.services.imports import Importer
 from clipsearch.services.jobs import Jobs
 from clipsearch.services.limits import RequestLimits
 from clipsearch.services.operations import Operations
@@ -103,7 +104,16 @@ class App:
                 operations=self.operations,
                 data=data,
                 rebuild=functools.partial(_rebuild, settings, encoders, data),
+                importer=Importer(
+                    data=data,
+                    write=lanes.write,
+                    images=lanes.image,
+                    preprocessor=encoders.preprocessor,
+                    dimension=dimension,
+                    threads=max(1, settings.cores // 4),
+                ),
                 snapshots=settings.snapshots,
+                imports=settings.imports,
             )
         return RpcServer(
             RpcOptions(settings.listen, settings.max_message_bytes, settings.max_concurrent_streams),

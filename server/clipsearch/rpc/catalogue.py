@@ -63,6 +63,10 @@ class CatalogueServicer(catalogue_pb2_grpc.CatalogueServiceServicer):
         return operation(self._long().snapshot(request.collections, request.name))
 
     @answers_errors
+    async def ImportItems(self, request: pb.ImportItemsRequest, context: Context) -> operations_pb2.Operation:
+        return operation(self._long().import_items(request.collection, request.path, request.metadata_path))
+
+    @answers_errors
     async def CreateCollection(
         self, request: pb.CreateCollectionRequest, context: Context
     ) -> pb.CreateCollectionResponse:

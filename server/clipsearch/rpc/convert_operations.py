@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 
 from clipsearch.rpc.convert_catalogue import index_stats
 from clipsearch.rpc.status import to_status
-from clipsearch.services.jobs import IndexManifest, RebuildOf, SnapshotOf, SnapshotTaken
+from clipsearch.services.jobs import Imported, ImportOf, IndexManifest, RebuildOf, SnapshotOf, SnapshotTaken, Tally
 from clipsearch.services.operations import About, Operation
 from clipsearch.v1 import catalogue_pb2 as pb
 
@@ -59,6 +59,19 @@ def _(about: SnapshotOf, job: Operation) -> Message:
     )
 
 
+@_metadata.register
+def _(about: ImportOf, job: Operation) -> Message:
+    return pb.ImportItemsMetadata(
+        collection=about.collection,
+        path=about.path,
+        stage=job.stage,
+        done_steps=job.done_steps,
+        total_steps=job.total_steps,
+        start_time=_started(job),
+        counts=_counts(about.tally),
+    )
+
+
 @_response.register
 def _(result: IndexManifest) -> Message:
     return pb.RebuildIndexResponse(index=index_stats(result))
@@ -78,6 +91,31 @@ def _(result: SnapshotTaken) -> Message:
             for name, copy in result.copies.items()
         ]
     )
+
+
+@_response.register
+def _(result: Imported) -> Message:
+    rejects = [
+        pb.ImportReject(path=_printable(one.path), reason=one.reason, message=_printable(one.message))
+        for one in result.first_rejects
+    ]
+    return pb.ImportItemsResponse(counts=_counts(result.tally), first_rejects=rejects, sequence_number=result.seq)
+
+
+def _counts(tally: Tally) -> pb.ImportCounts:
+    return pb.ImportCounts(
+        created_items=tally.added,
+        updated_items=tally.updated,
+        unchanged_items=tally.unchanged,
+        rejected=dict(tally.rejected),
+        normalised_vectors=tally.normalised,
+        items_without_metadata=tally.without_metadata,
+    )
+
+
+def _printable(text: str) -> str:
+    """A text that Protobuf takes: a file's name need not be valid Unicode."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _started(job: Operation) -> timestamp_pb2.Timestamp:
