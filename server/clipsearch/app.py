@@ -28,6 +28,8 @@ from clipsearch.services.build_index import TextEmbedder, derive_index, metadata
 from clipsearch.services.build_report import RejectLog, Report, Tally, unreported
 from clipsearch.services.catalogue import CatalogueService, WriteLane, write_batch
 from clipsearch.services.embed import EmbedService, ImageLane, TextLane, encode_batch
+from clipsearch.services.imports import Importer
+from clipsearch.services.jobs import Jobs
 from clipsearch.services.limits import RequestLimits
 from clipsearch.services.operations import Operations
 from clipsearch.services.recall import RecallMonitor
@@ -75,7 +77,7 @@ class App:
         self.data = _open_data(settings, self.encoders)
         self.recall = RecallMonitor(settings.recall_sample)
         self.lanes = _lanes(settings, self.encoders, self.data, self.recall)
-        self.operations = None if self.data is None else _operations(settings, self.encoders, self.data)
+        self.operations = Operations()
         self._decoders = ThreadPoolExecutor(settings.decode_threads or settings.cores, thread_name_prefix="decode")
         self._server = self._rpc()
         self.port = 0
@@ -96,18 +98,33 @@ class App:
             decoders=self._decoders,
             limits=limits,
         )
-        search = catalogue = None
+        search = catalogue = jobs = None
         dimension = encoders.manifest.dimension
         if data is not None and lanes.search is not None and lanes.write is not None:
             search = SearchService(embed=embed, lane=lanes.search, data=data, dimension=dimension, limits=limits)
             catalogue = CatalogueService(
                 embed=embed, lane=lanes.write, data=data, recall=self.recall, dimension=dimension, limits=limits
             )
+            jobs = Jobs(
+                operations=self.operations,
+                data=data,
+                rebuild=functools.partial(_rebuild, settings, encoders, data),
+                importer=Importer(
+                    data=data,
+                    write=lanes.write,
+                    images=lanes.image,
+                    preprocessor=encoders.preprocessor,
+                    dimension=dimension,
+                    threads=max(1, settings.cores // 4),
+                ),
+                snapshots=settings.snapshots,
+                imports=settings.imports,
+            )
         return RpcServer(
             RpcOptions(settings.listen, settings.max_message_bytes, settings.max_concurrent_streams),
             EmbeddingServicer(embed, _model(encoders.manifest), settings.stream_window),
             SearchServicer(search),
-            CatalogueServicer(catalogue, self.operations),
+            CatalogueServicer(catalogue, jobs),
             OperationsServicer(self.operations),
         )
 
@@ -132,12 +149,12 @@ class App:
     async def stop(self) -> None:
         """Report NOT_SERVING, finish what was accepted within the grace period, end the lanes."""
         await self._server.stop(self.settings.grace_s)
+        # While the lanes work: an import waits for them.
+        await asyncio.to_thread(self.operations.close)
         for lane in self.lanes.all:
             await lane.stop()
             logger.info("the %s lane did %d items in %d batches", lane.name, lane.counts.items, lane.counts.batches)
         self._decoders.shutdown()
-        if self.operations is not None:
-            self.operations.cancel_all()
         await asyncio.to_thread(self.recall.stop)
         if self.data is not None:
             await asyncio.to_thread(self.data.close)
@@ -216,11 +233,10 @@ def _open_data(settings: Settings, encoders: Encoders) -> DataDirectory | None:
     return DataDirectory(settings.data, options)
 
 
-def _operations(settings: Settings, encoders: Encoders, data: DataDirectory) -> Operations:
-    def rebuild(collection: str, report: Report) -> IndexManifest:
-        return data.collection(collection).rebuild(functools.partial(_derive, settings, encoders, report))
-
-    return Operations(data, rebuild)
+def _rebuild(
+    settings: Settings, encoders: Encoders, data: DataDirectory, collection: str, report: Report
+) -> IndexManifest:
+    return data.collection(collection).rebuild(functools.partial(_derive, settings, encoders, report))
 
 
 def _derive(

@@ -80,7 +80,7 @@ class Collection:
         another process.
         """
         self.name = name
-        self._directory = directory
+        self.directory = directory
         self._options = options
         self._writer = CatalogueWriter(directory, options.dimension, _model_of(directory, options))
         self._reader = CatalogueReader(directory)
@@ -217,8 +217,8 @@ class Collection:
         if not self._rebuilding.acquire(blocking=False):
             raise RebuildRunning(f"the index of collection {self.name} is being built already")
         try:
-            (derive or self._options.derive)(self._directory, self._reader)
-            loaded = open_index(self._directory, self._options.device, self._options.threads, verify=False)
+            (derive or self._options.derive)(self.directory, self._reader)
+            loaded = open_index(self.directory, self._options.device, self._options.threads, verify=False)
             self._live.swap(loaded.index, loaded.rows, loaded.manifest.seq)
             self._adopt(loaded)
             logger.info("collection %s: serving index-%d, %d items", self.name, loaded.manifest.seq, loaded.index.size)
@@ -237,7 +237,7 @@ class Collection:
 
     def _open_snapshot(self) -> LoadedIndex | None:
         try:
-            loaded = open_index(self._directory, self._options.device, self._options.threads)
+            loaded = open_index(self.directory, self._options.device, self._options.threads)
             if loaded.manifest.seq > self._writer.seq or loaded.manifest.model_hash != self._reader.model_hash:
                 raise UnusableIndex(f"{loaded.path} is not of this catalogue")
         except UnusableIndex as error:
@@ -270,7 +270,7 @@ class Collection:
     def stats(self) -> CollectionStats:
         """Sizes, as of now. Reads the disk."""
         view, counts = self.view, self._reader.counts()
-        files = [path for path in self._directory.rglob("*") if path.is_file()]
+        files = [path for path in self.directory.rglob("*") if path.is_file()]
         return CollectionStats(
             items=counts.live,
             tombstones=counts.tombstones,

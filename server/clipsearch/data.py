@@ -17,6 +17,12 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _DELETED = ".deleted-"
 
 
+def collection_directories(root: Path) -> dict[str, Path]:
+    """Return the directories of all collections under ``root`` by name, sorted; others are passed over."""
+    found = {path.name: path for path in root.iterdir() if path.is_dir() and _NAME.fullmatch(path.name)}
+    return dict(sorted(found.items()))
+
+
 class DataDirectory:
     """The collections there are, by name. Thread-safe; looking one up is a dictionary access."""
 
@@ -34,10 +40,9 @@ class DataDirectory:
             raise ConfigError(f"the data directory {root} cannot be made: {error.strerror}") from error
         for left_over in root.glob(f"{_DELETED}*"):
             shutil.rmtree(left_over)
-        names = {path.name for path in root.iterdir() if path.is_dir() and _NAME.fullmatch(path.name)}
         self._open: dict[str, Collection] = {}
         try:
-            for name in sorted(names | {DEFAULT}):
+            for name in sorted({*collection_directories(root), DEFAULT}):
                 self._open[name] = Collection(name, root / name, options)
         except BaseException:
             self.close()

@@ -1,7 +1,15 @@
-"""What it takes for a file to survive power loss."""
+"""What it takes for a file to survive power loss, and which paths callers may name."""
 
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from clipsearch.errors import PathNotAllowed, StorageFailed, StorageFull
+
+MAX_NAME_BYTES = 200
+"""Longest name of a file or directory that a caller may give: below the systems' 255, to leave room for a suffix."""
 
 
 def flush(path: Path) -> None:
@@ -11,3 +19,36 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def disk_errors(what: str) -> Iterator[None]:
+    """Raise an OSError from inside as StorageFull or StorageFailed, saying ``what`` could not be done.
+
+    Without the path: these messages reach remote callers.
+    """
+    try:
+        yield
+    except OSError as error:
+        kind = StorageFull if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} else StorageFailed
+        raise kind(f"{what} failed: {error.strerror}") from error
+
+
+def inside(root: Path, given: str, field: str) -> Path:
+    """Return the path below ``root`` that a caller means by ``given``, links followed.
+
+    Raises PathNotAllowed, naming the request's ``field``, unless it is relative, without hidden names (``..`` looks
+    like one), and stays below ``root`` when links are followed.
+    """
+    names = given.removesuffix("/").split("/")
+    plain = given.isprintable() and all(
+        name and not name.startswith(".") and len(name.encode()) <= MAX_NAME_BYTES for name in names
+    )
+    real_root = Path(os.path.realpath(root))
+    # Not Path.resolve, which raises on links that lead in a circle.
+    path = Path(os.path.realpath(real_root / given)) if plain else real_root
+    if path == real_root or not path.is_relative_to(real_root):
+        raise PathNotAllowed(
+            "the path must be relative, without hidden names, and stay inside the server's directory", field=field
+        )
+    return path

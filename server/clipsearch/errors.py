@@ -255,11 +255,46 @@ class BadCollectionName(InvalidInput):
     reason = "COLLECTION_NAME_NOT_USABLE"
 
 
+class PathNotAllowed(InvalidInput):
+    """A path on the server that is no plain relative one, or that leads out of the directory it must stay in."""
+
+    reason = "PATH_NOT_ALLOWED"
+
+
+class PathNotFound(ClipsearchError):
+    """There is no such file or directory on the server."""
+
+    code = Code.NOT_FOUND
+    reason = "PATH_NOT_FOUND"
+
+
+class SnapshotExists(ClipsearchError):
+    """A directory of this name is there already; nothing is ever overwritten by a snapshot."""
+
+    code = Code.ALREADY_EXISTS
+    reason = "SNAPSHOT_EXISTS"
+
+
+class NotConfigured(ClipsearchError):
+    """The server was started without a setting that this needs; its name is in the metadata."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "NOT_CONFIGURED"
+
+
 class RebuildRunning(ClipsearchError):
     """The collection's index is being built already."""
 
     code = Code.ABORTED
     reason = "REBUILD_RUNNING"
+    retryable = True
+
+
+class OperationRunning(ClipsearchError):
+    """An operation of the same kind works on the same thing; its name is in the metadata."""
+
+    code = Code.ABORTED
+    reason = "OPERATION_RUNNING"
     retryable = True
 
 

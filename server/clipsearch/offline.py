@@ -24,10 +24,10 @@ from clipsearch.services.build_index import (
     metadata_queries,
     read_queries,
 )
-from clipsearch.services.build_parquet import open_parquet
 from clipsearch.services.build_pictures import Embedder
 from clipsearch.services.build_report import RejectLog, Report, Tally
-from clipsearch.services.build_vectors import VectorSource, open_npy
+from clipsearch.services.build_source import vectors_opener
+from clipsearch.services.build_vectors import VectorSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +92,13 @@ def _sources(
     request: Request, encoders: Encoders | None, tally: Tally
 ) -> Iterator[tuple[RejectLog, VectorSource | None, int]]:
     """Open the source; gives the reject log, the vectors (None for pictures) and the dimension."""
-    if request.source.is_dir():
+    opener = vectors_opener(request.source)
+    if opener is None:
         if encoders is None:
             raise InvalidInput("a directory of pictures needs --bundle to embed them with", field="bundle")
         with RejectLog(request.out, tally) as rejects:
             yield rejects, None, encoders.manifest.dimension
         return
-    openers = {".npy": open_npy, ".parquet": open_parquet, ".pq": open_parquet}
-    opener = openers.get(request.source.suffix.lower())
-    if opener is None:
-        raise InvalidInput(f"{request.source} is neither a directory of pictures, .npy nor .parquet", field="source")
     with RejectLog(request.out, tally) as rejects:
         vectors = opener(request.source, request.metadata, rejects, tally)
         if encoders is not None and encoders.manifest.dimension != vectors.dimension:

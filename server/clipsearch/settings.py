@@ -28,6 +28,10 @@ class Settings(BaseSettings):
     data: Path | None = Field(
         None, description="Directory of the collections, one sub-directory each, made if missing; none: embed only."
     )
+    snapshots: Path | None = Field(
+        None, description="Directory that Snapshot may copy collections into; none: it may not."
+    )
+    imports: Path | None = Field(None, description="Directory that ImportItems may load from; none: it may not.")
     listen: str = Field("127.0.0.1:50051", description="Address and port to listen on; port 0 picks a free one.")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where the model runs; auto takes CUDA if there."
@@ -109,6 +113,14 @@ class Settings(BaseSettings):
             )
         if self.max_image_bytes >= self.max_message_bytes:
             raise ValueError("max_image_bytes must be below max_message_bytes, or such a picture could never arrive")
+        return self
+
+    @model_validator(mode="after")
+    def _beside_the_data(self) -> "Settings":
+        for name in ("snapshots", "imports"):
+            path: Path | None = getattr(self, name)
+            if self.data and path and path.resolve().is_relative_to(self.data.resolve()):
+                raise ValueError(f"{name} must not be inside data, where every directory is a collection")
         return self
 
     @property

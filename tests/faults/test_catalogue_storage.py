@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clipsearch.catalogue.backup import backup
+from clipsearch.catalogue.backup import Backup, backup
 from clipsearch.catalogue.items import Item
 from clipsearch.catalogue.mutations import Applied, Upsert
 from clipsearch.catalogue.schema import FILE
@@ -142,4 +142,4 @@ def test_a_backup_without_room_leaves_no_torn_copy(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout == "full\n", done.stderr
     assert not [path for path in (tmp_path / "copy").iterdir() if path.name == FILE]
-    assert backup(tmp_path / "origin", tmp_path / "copy") == 1
+    assert backup(tmp_path / "origin", tmp_path / "copy") == Backup(seq=1, items=2000)

@@ -3,16 +3,25 @@
 import os
 import sqlite3
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 from clipsearch.catalogue.failures import storage_errors
-from clipsearch.catalogue.schema import FILE, catalogue_file, connect_reader
+from clipsearch.catalogue.schema import FILE, LIVE, catalogue_file, connect_reader
 from clipsearch.disk import flush
 from clipsearch.errors import InvalidInput
 
 
-def backup(collection: Path, to: Path) -> int:
-    """Copy the catalogue of ``collection`` into the directory ``to``, as it is now; returns its sequence number.
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """What a copy holds: the last write's sequence number, and how many items."""
+
+    seq: int
+    items: int
+
+
+def backup(collection: Path, to: Path) -> Backup:
+    """Copy the catalogue of ``collection`` into the directory ``to``, as it is now.
 
     Writers and readers go on meanwhile. The copy appears under its name when it is whole and on the disk; to restore
     it, open ``to`` as a collection: all else there is derived from it. Raises InvalidInput where ``to`` holds a
@@ -32,11 +41,12 @@ def backup(collection: Path, to: Path) -> int:
         ):
             # In one step: that is one read transaction, so a writer can neither change the copy nor restart it.
             source.backup(copy, pages=-1)
-            seq = int(copy.execute("SELECT value FROM meta WHERE key = 'seq'").fetchone()[0])
+            (seq,) = copy.execute("SELECT value FROM meta WHERE key = 'seq'").fetchone()
+            (items,) = copy.execute(f"SELECT count(*) FROM {LIVE}").fetchone()
         flush(unfinished)
         unfinished.rename(target)
         flush(to)
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
-    return seq
+    return Backup(int(seq), int(items))

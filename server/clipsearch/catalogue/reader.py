@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from clipsearch.catalogue.connection import SharedConnection
 from clipsearch.catalogue.filters.compile import CompiledFilter
-from clipsearch.catalogue.items import checksum
+from clipsearch.catalogue.items import Known, checksum
+from clipsearch.catalogue.known import SELECT_KNOWN, known_items
 from clipsearch.catalogue.schema import LIVE, catalogue_file
 from clipsearch.errors import EmbeddingDamaged, UnusableIndex
 from clipsearch.ports import Rows
@@ -112,6 +113,10 @@ class CatalogueReader:
         """Return a live item, None where there is none; raises EmbeddingDamaged where its embedding is asked for."""
         found = self._keyed.all(f"{_ITEM} AND id = ?", (item_id,))
         return self._item(*found[0], with_embedding=with_embedding) if found else None
+
+    def known(self, ids: Sequence[str]) -> dict[str, Known]:
+        """Return what is stored about those of ``ids`` that live; every id must be a usable one."""
+        return known_items(self._keyed.all(SELECT_KNOWN, (json.dumps(ids),)), self.dimension)
 
     def list_page(
         self, after: str | None, limit: int, only: CompiledFilter | None = None, *, with_embeddings: bool = False

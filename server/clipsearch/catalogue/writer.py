@@ -10,10 +10,20 @@ from typing import Self
 
 from clipsearch.catalogue.changes import Changes, NextNumbers
 from clipsearch.catalogue.failures import storage_errors
-from clipsearch.catalogue.items import CheckedItem, Known, check_id, check_items, checksum
+from clipsearch.catalogue.items import CheckedItem, Item, Known, check_id, check_items, checksum
+from clipsearch.catalogue.known import OF_THESE, SELECT_KNOWN, known_items
 from clipsearch.catalogue.lock import take_lock
-from clipsearch.catalogue.mutations import Applied, Delete, Mutation, fingerprint, outcomes_from_json, outcomes_to_json
-from clipsearch.catalogue.schema import LIVE, catalogue_file, connect_writer
+from clipsearch.catalogue.mutations import (
+    Applied,
+    Delete,
+    Mutation,
+    Outcome,
+    Upsert,
+    fingerprint,
+    outcomes_from_json,
+    outcomes_to_json,
+)
+from clipsearch.catalogue.schema import catalogue_file, connect_writer
 from clipsearch.disk import flush
 from clipsearch.errors import (
     BadItemId,
@@ -27,8 +37,6 @@ logger = logging.getLogger(__name__)
 
 REQUESTS_KEPT = 100_000
 """Request ids remembered, the newest ones: at a thousand mutations a second, those of the last 100 seconds."""
-
-_OF_THESE = f"{LIVE} AND id IN (SELECT value FROM json_each(?))"
 
 _INSERT = """
 INSERT INTO items (row, id, metadata, uri, content_hash, embedding, checksum, seq) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
@@ -129,6 +137,13 @@ class CatalogueWriter:
                 self._forget_old_requests()
         return answers
 
+    def upsert(self, items: Sequence[Item]) -> Sequence[Outcome]:
+        """Commit items as a group of their own; returns an outcome for each. Raises as ``apply`` does."""
+        (applied,) = self.apply([Upsert(items)])
+        if isinstance(applied, ClipsearchError):
+            raise applied
+        return applied.outcomes
+
     def _apply_one(
         self, mutation: Mutation, checked: list[CheckedItem | ClipsearchError] | None, numbers: NextNumbers
     ) -> Applied | ClipsearchError:
@@ -193,16 +208,10 @@ class CatalogueWriter:
         return changes.applied(seq, outcomes)
 
     def _known(self, ids: Sequence[str]) -> dict[str, Known]:
-        found = {}
-        for item_id, row, metadata, uri, content_hash, embedding, expected in self._connection.execute(
-            f"SELECT id, row, metadata, uri, content_hash, embedding, checksum FROM {_OF_THESE}", (json.dumps(ids),)
-        ):
-            intact = len(embedding) == 2 * self.dimension and checksum(embedding) == expected
-            found[item_id] = Known(row, metadata, uri, content_hash if intact else None, embedding if intact else None)
-        return found
+        return known_items(self._connection.execute(SELECT_KNOWN, (json.dumps(ids),)), self.dimension)
 
     def _live_rows(self, ids: Sequence[str]) -> dict[str, int]:
-        return dict(self._connection.execute(f"SELECT id, row FROM {_OF_THESE}", (json.dumps(ids),)))
+        return dict(self._connection.execute(f"SELECT id, row FROM {OF_THESE}", (json.dumps(ids),)))
 
     def _next_numbers(self) -> NextNumbers:
         stored = dict(self._connection.execute("SELECT key, value FROM meta WHERE key IN ('seq', 'next_row')"))

@@ -21,6 +21,7 @@ STAGES = {
     "adding": "Adding",
     "checking": "Searching exactly",
     "tuning": "Tuning",
+    "copying": "Copying",
 }
 
 

@@ -30,6 +30,10 @@ VERBS: Mapping[str, Verb] = {
     "serve": Verb("clipsearch.cli.serve:serve", "Serve a bundle, and an index if given, over gRPC.", "cpu"),
     "search": Verb("clipsearch.cli.search:search", "Ask a server for what is nearest to a text or picture.", "cli"),
     "embed": Verb("clipsearch.cli.embed:embed", "Embed pictures or lines of text into a file.", "cli"),
+    "import": Verb("clipsearch.cli.load:import_items", "Have a server load items that lie beside it.", "cli"),
+    "snapshot": Verb("clipsearch.cli.snapshot:snapshot", "Have a server copy its collections.", "cli"),
+    "restore": Verb("clipsearch.cli.storage:restore", "Put collections of a snapshot into a data directory.", "cpu"),
+    "verify": Verb("clipsearch.cli.storage:verify", "Check every collection of a data directory.", "cpu"),
     "demo": Verb("clipsearch_demo.demo:demo", "Run the sample catalogue and model end to end.", "demo"),
 }
 

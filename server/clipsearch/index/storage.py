@@ -7,6 +7,7 @@ repaired in place.
 """
 
 import hashlib
+import logging
 import os
 import re
 import shutil
@@ -26,6 +27,8 @@ from clipsearch.index.rows import open_rows
 from clipsearch.index.threads import limit_blas, serving_threads
 from clipsearch.index.vectors import VectorFile, open_vectors
 from clipsearch.ports import Rows, VectorIndex
+
+logger = logging.getLogger(__name__)
 
 VECTORS = "vectors.faiss"
 IVFPQ = "ivfpq.faiss"
@@ -174,6 +177,36 @@ def publish(building: Path, manifest: IndexManifest, collection: Path) -> Path:
         if path != final and (_SNAPSHOT.fullmatch(path.name) or path.name.startswith(BUILDING)):
             shutil.rmtree(path)
     return final
+
+
+def copy_newest(collection: Path, to: Path) -> IndexManifest | None:
+    """Copy the newest index of a collection directory into another one, flushed to the disk; returns its manifest.
+
+    None where there is none that is whole, which the copy tells. Where a rebuild replaces the index meanwhile, the
+    newer one is copied.
+    """
+    tried: Path | None = None
+    while (found := find_snapshots(collection)) and found[-1] != tried:
+        tried = found[-1]
+        copied = to / tried.name
+        try:
+            return _copy(tried, copied)
+        except (UnusableIndex, FileNotFoundError) as error:
+            logger.info("%s is not whole, or was just replaced: %s", tried, error)
+            shutil.rmtree(copied, ignore_errors=True)
+    return None
+
+
+def _copy(path: Path, to: Path) -> IndexManifest:
+    manifest = read_manifest(path)
+    to.mkdir(parents=True)
+    for name in (*manifest.files, MANIFEST):
+        shutil.copyfile(path / name, to / name)
+        flush(to / name)
+    flush(to)
+    # Of the copy, so that a disk that garbles on the way is found too.
+    check_files(to, read_manifest(to), hashes=True)
+    return manifest
 
 
 BUILDING = ".building-"

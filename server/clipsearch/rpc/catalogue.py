@@ -5,9 +5,10 @@ from google.longrunning import operations_pb2
 from clipsearch.errors import NoIndex, UnknownEnumValue
 from clipsearch.ports import Priority
 from clipsearch.rpc import convert, convert_catalogue
+from clipsearch.rpc.convert_operations import operation
 from clipsearch.rpc.status import Context, answers_errors
 from clipsearch.services.catalogue import CatalogueService, Change
-from clipsearch.services.operations import Operations
+from clipsearch.services.jobs import Jobs
 from clipsearch.v1 import catalogue_pb2 as pb
 from clipsearch.v1 import catalogue_pb2_grpc, common_pb2
 
@@ -17,9 +18,9 @@ _VIEWS = frozenset(pb.ItemView.values())
 class CatalogueServicer(catalogue_pb2_grpc.CatalogueServiceServicer):
     """The catalogue RPCs; without a data directory they answer NO_INDEX."""
 
-    def __init__(self, service: CatalogueService | None, operations: Operations | None) -> None:
+    def __init__(self, service: CatalogueService | None, jobs: Jobs | None) -> None:
         self._service = service
-        self._operations = operations
+        self._jobs = jobs
 
     @answers_errors
     async def UpsertItems(self, request: pb.UpsertItemsRequest, context: Context) -> pb.UpsertItemsResponse:
@@ -55,9 +56,15 @@ class CatalogueServicer(catalogue_pb2_grpc.CatalogueServiceServicer):
 
     @answers_errors
     async def RebuildIndex(self, request: pb.RebuildIndexRequest, context: Context) -> operations_pb2.Operation:
-        if self._operations is None:
-            raise NoIndex("this server was started without a data directory")
-        return convert_catalogue.operation(self._operations.rebuild(request.collection))
+        return operation(self._long().rebuild(request.collection))
+
+    @answers_errors
+    async def Snapshot(self, request: pb.SnapshotRequest, context: Context) -> operations_pb2.Operation:
+        return operation(self._long().snapshot(request.collections, request.name))
+
+    @answers_errors
+    async def ImportItems(self, request: pb.ImportItemsRequest, context: Context) -> operations_pb2.Operation:
+        return operation(self._long().import_items(request.collection, request.path, request.metadata_path))
 
     @answers_errors
     async def CreateCollection(
@@ -88,6 +95,11 @@ class CatalogueServicer(catalogue_pb2_grpc.CatalogueServiceServicer):
         if self._service is None:
             raise NoIndex("this server was started without a data directory")
         return self._service
+
+    def _long(self) -> Jobs:
+        if self._jobs is None:
+            raise NoIndex("this server was started without a data directory")
+        return self._jobs
 
 
 def _is_full(view: int, format_: int) -> bool:

@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from google.longrunning import operations_pb2
-from google.protobuf import any_pb2, struct_pb2, timestamp_pb2
+from google.protobuf import struct_pb2, timestamp_pb2
 from google.protobuf.json_format import MessageToDict
 
 from clipsearch.errors import BadMetadata, ClipsearchError
@@ -12,7 +11,7 @@ from clipsearch.rpc import convert
 from clipsearch.rpc.status import to_status
 from clipsearch.services.catalogue import Change, CollectionStats, Content, ImagesInput, NewItem, StoredItem, Written
 from clipsearch.services.embed import TextInput
-from clipsearch.services.operations import IndexManifest, Operation
+from clipsearch.services.jobs import IndexManifest
 from clipsearch.services.recall import LiveRecall, QueryKind
 from clipsearch.services.search import VectorInput
 from clipsearch.v1 import catalogue_pb2 as pb
@@ -127,32 +126,3 @@ def index_stats(manifest: IndexManifest) -> pb.IndexStats:
     if manifest.text_recall is not None:
         message.text_recall = manifest.text_recall.recall
     return message
-
-
-def operation(job: Operation) -> operations_pb2.Operation:
-    """A rebuild as a google.longrunning.Operation."""
-    done = job.done.is_set()
-    message = operations_pb2.Operation(name=job.name, done=done, metadata=_packed(_metadata(job)))
-    if done and job.error is not None:
-        message.error.CopyFrom(to_status(job.error))
-    elif done and job.result is not None:
-        message.response.Pack(pb.RebuildIndexResponse(index=index_stats(job.result)))
-    return message
-
-
-def _metadata(job: Operation) -> pb.RebuildIndexMetadata:
-    started = timestamp_pb2.Timestamp()
-    started.FromMilliseconds(int(job.started * 1000))
-    return pb.RebuildIndexMetadata(
-        collection=job.collection,
-        stage=job.stage,
-        done_steps=job.done_steps,
-        total_steps=job.total_steps,
-        start_time=started,
-    )
-
-
-def _packed(message: pb.RebuildIndexMetadata) -> any_pb2.Any:
-    packed = any_pb2.Any()
-    packed.Pack(message)
-    return packed

@@ -7,8 +7,7 @@ import time
 from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.protobuf import empty_pb2
 
-from clipsearch.errors import OperationNotFound
-from clipsearch.rpc.convert_catalogue import operation
+from clipsearch.rpc.convert_operations import operation
 from clipsearch.rpc.status import Context, answers_errors
 from clipsearch.services.operations import Operations
 
@@ -16,29 +15,28 @@ POLL_S = 0.1
 
 
 class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignore[misc]  # has no stubs
-    """The standard service; without a data directory there are no operations."""
+    """The standard service; without a data directory no operation is ever started."""
 
-    def __init__(self, operations: Operations | None) -> None:
+    def __init__(self, operations: Operations) -> None:
         self._operations = operations
 
     @answers_errors
     async def ListOperations(
         self, request: operations_pb2.ListOperationsRequest, context: Context
     ) -> operations_pb2.ListOperationsResponse:
-        known = self._operations.all() if self._operations is not None else []
-        return operations_pb2.ListOperationsResponse(operations=[operation(job) for job in known])
+        return operations_pb2.ListOperationsResponse(operations=[operation(job) for job in self._operations.all()])
 
     @answers_errors
     async def GetOperation(
         self, request: operations_pb2.GetOperationRequest, context: Context
     ) -> operations_pb2.Operation:
-        return operation(self._known().get(request.name))
+        return operation(self._operations.get(request.name))
 
     @answers_errors
     async def WaitOperation(
         self, request: operations_pb2.WaitOperationRequest, context: Context
     ) -> operations_pb2.Operation:
-        job = self._known().get(request.name)
+        job = self._operations.get(request.name)
         remaining = context.time_remaining()
         asked = request.timeout.ToTimedelta().total_seconds() if request.HasField("timeout") else None
         timeouts = [seconds for seconds in (remaining, asked) if seconds is not None]
@@ -52,17 +50,12 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignor
     async def CancelOperation(
         self, request: operations_pb2.CancelOperationRequest, context: Context
     ) -> empty_pb2.Empty:
-        self._known().cancel(request.name)
+        self._operations.cancel(request.name)
         return empty_pb2.Empty()
 
     @answers_errors
     async def DeleteOperation(
         self, request: operations_pb2.DeleteOperationRequest, context: Context
     ) -> empty_pb2.Empty:
-        self._known().forget(request.name)
+        self._operations.forget(request.name)
         return empty_pb2.Empty()
-
-    def _known(self) -> Operations:
-        if self._operations is None:
-            raise OperationNotFound("there is no such operation")
-        return self._operations

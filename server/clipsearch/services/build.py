@@ -1,36 +1,48 @@
-"""The offline build: a source of pictures or vectors into a catalogue, resumable at any moment.
+"""Loading in bulk: a source of pictures or vectors into a store, resumable at any moment.
 
-Everything goes to the catalogue first, in chunks that are committed durably; ``build_index`` then derives the index
-from it. A build that was interrupted, by Ctrl-C or ``kill -9``, continues by being run again: what is stored with the
-same content is passed over. Items that are in the catalogue but no longer in the source are kept.
+The store is a catalogue that nobody serves, from which ``build_index`` then derives the index, or a living collection
+behind its write lane. Either way items are stored in chunks, each of them durable when the next begins. A build that
+was interrupted, by Ctrl-C or ``kill -9``, continues by being run again: what is stored with the same content is passed
+over. Items that are stored but no longer in the source are kept.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.catalogue.items import Item, check_id
-from clipsearch.catalogue.mutations import Change, Upsert
-from clipsearch.catalogue.writer import CatalogueWriter
+from clipsearch.catalogue.items import Item, Known, check_id
+from clipsearch.catalogue.mutations import Change, Outcome
 from clipsearch.errors import ClipsearchError, InvalidInput
 from clipsearch.ports import Vectors
 from clipsearch.services.build_metadata import PictureMetadata
 from clipsearch.services.build_pictures import Embedder, Picture, Preparation, Prepared, chunks, find_pictures
-from clipsearch.services.build_report import RejectLog, Report, Tally
+from clipsearch.services.build_report import Rejects, Report, Tally
 from clipsearch.services.build_vectors import VectorRow, VectorSource, unit_rows
 
 
-class Build:
-    """One run over one source, into one catalogue."""
+class Store(Protocol):
+    """Where a build puts its items: a ``CatalogueWriter``, or the write lane of a living collection."""
 
-    def __init__(self, writer: CatalogueWriter, rejects: RejectLog, tally: Tally, report: Report) -> None:
-        """Take an open catalogue, where to list what is left out, and where to count and report."""
-        self._writer = writer
+    def known(self, ids: Sequence[str]) -> Mapping[str, Known]:
+        """Return what is stored about those of ``ids`` that live; every id is a usable one."""
+        ...
+
+    def upsert(self, items: Sequence[Item]) -> Sequence[Outcome]:
+        """Store items durably, and return an outcome for each; raises ClipsearchError where none could be."""
+        ...
+
+
+class Build:
+    """One run over one source, into one store."""
+
+    def __init__(self, store: Store, rejects: Rejects, tally: Tally, report: Report) -> None:
+        """Take an open store, where to list what is left out, and where to count and report."""
+        self._store = store
         self._rejects = rejects
         self._tally = tally
         self._report = report
@@ -49,7 +61,7 @@ class Build:
         waiting: list[Future[Prepared]] = []
         with Preparation(embedder) as preparation:
             for chunk in chunks(self._named(root, names, rows)):
-                started = preparation.start(chunk, self._writer.known([picture.id for picture in chunk]))
+                started = preparation.start(chunk, self._store.known([picture.id for picture in chunk]))
                 self._embed(waiting, embedder)
                 waiting = started
             self._embed(waiting, embedder)
@@ -118,16 +130,14 @@ class Build:
         return [None if error is not None else vector for vector, error in zip(stored, errors, strict=True)]
 
     def _put(self, items: Sequence[tuple[str, Item]]) -> None:
-        """Commit what is new or changed, in one transaction; items come with the place they are from."""
-        (applied,) = self._writer.apply([Upsert([item for _, item in items])])
-        if isinstance(applied, ClipsearchError):
-            raise applied
-        for (where, _), outcome in zip(items, applied.outcomes, strict=True):
+        """Store what is new or changed, as one chunk; items come with the place they are from."""
+        outcomes = self._store.upsert([item for _, item in items])
+        for (where, _), outcome in zip(items, outcomes, strict=True):
             if isinstance(outcome, ClipsearchError):
                 self._rejects.error(where, outcome)
-        self._tally.added += applied.outcomes.count(Change.CREATED)
-        self._tally.updated += applied.outcomes.count(Change.UPDATED)
-        self._tally.unchanged += applied.outcomes.count(Change.UNCHANGED)
+        self._tally.added += outcomes.count(Change.CREATED)
+        self._tally.updated += outcomes.count(Change.UPDATED)
+        self._tally.unchanged += outcomes.count(Change.UNCHANGED)
 
     def _usable_id(self, where: str, item_id: str) -> bool:
         try:

@@ -15,7 +15,7 @@ from clipsearch.index.manifest import IndexManifest
 from clipsearch.index.rules import Kind, choose_kind
 from clipsearch.index.storage import check_files, read_manifest, snapshot_path
 from clipsearch.ports import Rows, TextEncoder, Tokenizer, Vectors
-from clipsearch.services.build_report import RejectLog, Report, Tally
+from clipsearch.services.build_report import Rejects, Report, Tally
 from clipsearch.services.build_vectors import unit_rows
 
 TEXT_FIELDS = ("description", "title", "caption", "name")
@@ -70,7 +70,7 @@ def derive_index(
     queries: TextQueries | None,
     options: IndexOptions,
     report: Report,
-    rejects: RejectLog,
+    rejects: Rejects,
 ) -> tuple[IndexManifest, bool]:
     """Make the index of a catalogue as it stands; returns its manifest, and whether it had to be built.
 
@@ -100,7 +100,7 @@ def derive_index(
     return build_index(collection, source, options, report), True
 
 
-def _intact(reader: CatalogueReader, rows: Rows, rejects: RejectLog) -> Rows:
+def _intact(reader: CatalogueReader, rows: Rows, rejects: Rejects) -> Rows:
     """Return the rows whose embeddings can be trusted: an index must know how many it holds before it is written."""
     intact = []
     for some in _blocks(rows):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from clipsearch.catalogue.items import metadata_json
 from clipsearch.errors import InvalidInput
-from clipsearch.services.build_report import RejectLog
+from clipsearch.services.build_report import Rejects
 
 JSON_LINES = {".jsonl", ".ndjson"}
 
@@ -33,7 +33,7 @@ class MetadataRow:
     json: str
 
 
-def read_metadata(path: Path, rejects: RejectLog) -> Iterator[MetadataRow | None]:
+def read_metadata(path: Path, rejects: Rejects) -> Iterator[MetadataRow | None]:
     """Yield the rows of a CSV, TSV or JSON Lines file in order, None for one that cannot be read (it is listed).
 
     A CSV column whose every value is a number, or ``true``/``false``, becomes numbers or booleans; empty cells are left
@@ -73,7 +73,7 @@ def _row(where: str, values: Mapping[str, object]) -> MetadataRow:
     return MetadataRow(where, item_id or None, image or None, metadata_json(rest))
 
 
-def _json_lines(path: Path, rejects: RejectLog) -> Iterator[tuple[int, Mapping[str, object] | None]]:
+def _json_lines(path: Path, rejects: Rejects) -> Iterator[tuple[int, Mapping[str, object] | None]]:
     with path.open("rb") as file:
         for line, text in enumerate(file, 1):
             if not text.strip():
@@ -139,7 +139,7 @@ class PictureMetadata:
     JSON texts, some hundred bytes a row.
     """
 
-    def __init__(self, path: Path, root: Path, rejects: RejectLog) -> None:
+    def __init__(self, path: Path, root: Path, rejects: Rejects) -> None:
         """Read the file; rows of neither id nor image, and second rows of one key, are listed in ``rejects``."""
         self._by_path: dict[str, MetadataRow] = {}
         self._by_id: dict[str, MetadataRow] = {}

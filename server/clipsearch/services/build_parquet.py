@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from clipsearch.catalogue.items import metadata_json
 from clipsearch.errors import InvalidInput
 from clipsearch.services.build_metadata import MetadataRow, read_metadata
-from clipsearch.services.build_report import RejectLog, Tally
+from clipsearch.services.build_report import Rejects, Tally
 from clipsearch.services.build_vectors import BLOCK, VectorRow, VectorSource
 
 
-def open_parquet(path: Path, metadata: Path | None, rejects: RejectLog, tally: Tally) -> VectorSource:
+def open_parquet(path: Path, metadata: Path | None, rejects: Rejects, tally: Tally) -> VectorSource:
     """Open a file with a column ``id`` and a column ``embedding`` (lists of floats); the others become metadata.
 
     Rows of a ``metadata`` file are added by id and win over columns of the same name. Raises InvalidInput where the
@@ -43,7 +43,7 @@ def open_parquet(path: Path, metadata: Path | None, rejects: RejectLog, tally: T
 class _Rows:
     """Turns record batches into rows, joining metadata by id."""
 
-    def __init__(self, path: Path, joined: dict[str, MetadataRow] | None, rejects: RejectLog, tally: Tally) -> None:
+    def __init__(self, path: Path, joined: dict[str, MetadataRow] | None, rejects: Rejects, tally: Tally) -> None:
         self._path, self._joined, self._rejects, self._tally = path, joined, rejects, tally
 
     def blocks(self, file: Any) -> Iterator[Sequence[VectorRow]]:
@@ -124,7 +124,7 @@ def _plain(value: object) -> object:
             return value
 
 
-def _by_id(path: Path, rejects: RejectLog, tally: Tally) -> dict[str, MetadataRow]:
+def _by_id(path: Path, rejects: Rejects, tally: Tally) -> dict[str, MetadataRow]:
     found: dict[str, MetadataRow] = {}
     for row in read_metadata(path, rejects):
         if row is None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +92,7 @@ class Preparation:
         self._preprocess = embedder.preprocessor
         self._pool = ThreadPoolExecutor(embedder.threads, thread_name_prefix="decode")
 
-    def start(self, chunk: Sequence[Picture], known: dict[str, Known]) -> list[Future[Prepared]]:
+    def start(self, chunk: Sequence[Picture], known: Mapping[str, Known]) -> list[Future[Prepared]]:
         """Begin to prepare a chunk; pictures whose bytes are those of ``known`` are not decoded again."""
         return [self._pool.submit(self._prepare, picture, known.get(picture.id)) for picture in chunk]
 

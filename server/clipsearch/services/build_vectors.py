@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from clipsearch.errors import BadVector, InvalidInput
 from clipsearch.ports import Vectors
 from clipsearch.services.build_metadata import MetadataRow, count_rows, read_metadata
-from clipsearch.services.build_report import RejectLog, Tally
+from clipsearch.services.build_report import Rejects, Tally
 
 BLOCK = 4096
 """Vectors read, checked and committed at once."""
@@ -59,7 +59,7 @@ def unit_rows(vectors: NDArray[Any], tally: Tally) -> tuple[Vectors, list[BadVec
     return (wide / norms[:, None]).astype(np.float32), errors
 
 
-def open_npy(path: Path, metadata: Path | None, rejects: RejectLog, tally: Tally) -> VectorSource:
+def open_npy(path: Path, metadata: Path | None, rejects: Rejects, tally: Tally) -> VectorSource:
     """Open a float array [n, d], memory-mapped; metadata rows belong to its rows in order.
 
     An item's id is its metadata row's, or else its row number. Raises InvalidInput where the array has another shape or

@@ -1,4 +1,9 @@
-"""Long jobs: started by one call, watched by others."""
+"""Long jobs: started by one call, watched by others.
+
+What a job does is its own business: it is a function that is given a way to report, run on a thread of its own. What
+it is about and what it gives are plain values of the job's own types, which ``rpc`` knows how to put on the wire. So
+another kind of job changes nothing here.
+"""
 
 import logging
 import threading
@@ -7,20 +12,33 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from clipsearch.data import DEFAULT, DataDirectory
-from clipsearch.errors import Cancelled, ClipsearchError, ComputeFailed, OperationNotFound
-from clipsearch.index.manifest import IndexManifest
+from clipsearch.errors import Cancelled, ClipsearchError, ComputeFailed, OperationNotFound, OperationRunning
+from clipsearch.services.build_report import Report
 
 logger = logging.getLogger(__name__)
-
-# What the layer above needs of the layers below.
-__all__ = ["IndexManifest", "Operation", "Operations"]
 
 KEPT = 100
 """Finished operations that can still be asked for; the oldest are forgotten."""
 
-Report = Callable[[str, int, int], None]
+
+class About(Protocol):
+    """What an operation is about: its parameters, as its own dataclass."""
+
+    @property
+    def kind(self) -> str:
+        """A word for the kind of operation, part of its name."""
+        ...
+
+    @property
+    def subject(self) -> str:
+        """What no two operations of the kind may work on at once, such as a collection."""
+        ...
+
+
+Work = Callable[[Report], object]
+"""Does the job, reporting now and then, and returns its result."""
 
 
 @dataclass(slots=True)
@@ -28,14 +46,14 @@ class Operation:
     """One job. ``result`` or ``error`` is there once ``done`` is set; ``started`` is Unix time in seconds."""
 
     name: str
-    collection: str
+    about: About
     started: float = field(default_factory=time.time)
     stage: str = "reading"
     done_steps: int = 0
     total_steps: int = 0
     done: threading.Event = field(default_factory=threading.Event)
     cancelled: threading.Event = field(default_factory=threading.Event)
-    result: IndexManifest | None = None
+    result: object = None
     error: ClipsearchError | None = None
 
     def report(self, stage: str, done: int, total: int) -> None:
@@ -46,36 +64,46 @@ class Operation:
 
 
 class Operations:
-    """Rebuilds, each on a thread of its own. Thread-safe."""
+    """The jobs that run and those that ran, each on a thread of its own. Thread-safe."""
 
-    def __init__(self, data: DataDirectory, rebuild: Callable[[str, Report], IndexManifest]) -> None:
-        """``rebuild`` builds the index of a collection anew, reports, and returns its manifest."""
-        self._data, self._rebuild = data, rebuild
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: OrderedDict[str, Operation] = OrderedDict()
+        self._running: dict[str, tuple[Operation, threading.Thread]] = {}
+        self._closed = False
 
-    def rebuild(self, collection: str) -> Operation:
-        """Start to build an index anew; raises CollectionNotFound or RebuildRunning."""
-        name = collection or DEFAULT
-        self._data.collection(name).check_not_rebuilding()
-        operation = Operation(f"operations/rebuild-{name}-{uuid.uuid4().hex[:12]}", name)
+    def start(self, about: About, work: Work) -> Operation:
+        """Start a job; raises OperationRunning where one of its kind works on the same subject."""
+        operation = Operation(f"operations/{about.kind}-{about.subject}-{uuid.uuid4().hex[:12]}", about)
+        thread = threading.Thread(target=self._run, args=(operation, work), name=operation.name, daemon=True)
         with self._lock:
+            if self._closed:
+                operation.cancelled.set()
+            for other, _ in self._running.values():
+                if (other.about.kind, other.about.subject) == (about.kind, about.subject):
+                    raise OperationRunning(
+                        f"another {about.kind} of {about.subject} is running", metadata={"operation": other.name}
+                    )
             self._known[operation.name] = operation
             finished = [key for key, known in self._known.items() if known.done.is_set()]
             for key in finished[: max(0, len(self._known) - KEPT)]:
                 del self._known[key]
-        threading.Thread(target=self._run, args=(operation,), name=operation.name, daemon=True).start()
+            self._running[operation.name] = operation, thread
+            thread.start()
         return operation
 
-    def _run(self, operation: Operation) -> None:
+    def _run(self, operation: Operation, work: Work) -> None:
         try:
-            operation.result = self._rebuild(operation.collection, operation.report)
+            operation.result = work(operation.report)
         except ClipsearchError as error:
             operation.error = error
         except Exception:
             logger.exception("%s failed", operation.name)
-            operation.error = ComputeFailed("the rebuild failed; the server's log has the details")
+            operation.error = ComputeFailed("the operation failed; the server's log has the details")
         finally:
+            # Before ``done``: whoever has seen it end may start the next one.
+            with self._lock:
+                del self._running[operation.name]
             operation.done.set()
 
     def get(self, name: str) -> Operation:
@@ -101,7 +129,15 @@ class Operations:
         with self._lock:
             self._known.pop(name, None)
 
-    def cancel_all(self) -> None:
-        """Ask every operation to stop, for a shutdown."""
-        for operation in self.all():
+    def close(self) -> None:
+        """Cancel every operation, those that nobody remembers as well, and wait until they have stopped.
+
+        One that is started later is cancelled at its first step.
+        """
+        with self._lock:
+            self._closed = True
+            running = list(self._running.values())
+        for operation, _ in running:
             operation.cancelled.set()
+        for _, thread in running:
+            thread.join()

@@ -596,6 +596,350 @@ class RebuildIndexResponse(_message.Message):
 Global___RebuildIndexResponse: _TypeAlias = RebuildIndexResponse  # noqa: Y015
 
 @_typing.final
+class SnapshotRequest(_message.Message):
+    """Request of Snapshot."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTIONS_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The directory to make: a path relative to the server's `snapshots` directory, which it must not leave."""
+    @_builtins.property
+    def collections(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The collections to copy; all there are if empty."""
+
+    def __init__(
+        self,
+        *,
+        collections: _abc.Iterable[_builtins.str] | None = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collections", b"collections", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotRequest: _TypeAlias = SnapshotRequest  # noqa: Y015
+
+@_typing.final
+class SnapshotMetadata(_message.Message):
+    """How far a snapshot is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    DONE_STEPS_FIELD_NUMBER: _builtins.int
+    TOTAL_STEPS_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The directory that is being made, as in the request."""
+    stage: _builtins.str
+    """What is being done: copying."""
+    done_steps: _builtins.int
+    """Collections that are copied."""
+    total_steps: _builtins.int
+    """Collections in all."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When the snapshot began."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        stage: _builtins.str = ...,
+        done_steps: _builtins.int = ...,
+        total_steps: _builtins.int = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done_steps", b"done_steps", "name", b"name", "stage", b"stage", "start_time", b"start_time", "total_steps", b"total_steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotMetadata: _TypeAlias = SnapshotMetadata  # noqa: Y015
+
+@_typing.final
+class SnapshotResponse(_message.Message):
+    """What a snapshot holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def collections(self) -> _containers.RepeatedCompositeFieldContainer[Global___CollectionSnapshot]:
+        """The collections that were copied, by name."""
+
+    def __init__(
+        self,
+        *,
+        collections: _abc.Iterable[Global___CollectionSnapshot] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collections", b"collections"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotResponse: _TypeAlias = SnapshotResponse  # noqa: Y015
+
+@_typing.final
+class CollectionSnapshot(_message.Message):
+    """The copy of one collection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    SEQUENCE_NUMBER_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    INDEX_SEQUENCE_NUMBER_FIELD_NUMBER: _builtins.int
+    DISK_BYTES_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """The collection."""
+    sequence_number: _builtins.int
+    """The sequence number of the last write that is in the copy."""
+    items: _builtins.int
+    """Items in it."""
+    index_sequence_number: _builtins.int
+    """The sequence number of the index that was copied with it; unset where there was none that is whole, and the index
+    will be built when the copy is first opened.
+    """
+    disk_bytes: _builtins.int
+    """Bytes on disk."""
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        sequence_number: _builtins.int = ...,
+        items: _builtins.int = ...,
+        index_sequence_number: _builtins.int | None = ...,
+        disk_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_index_sequence_number", b"_index_sequence_number", "index_sequence_number", b"index_sequence_number"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_index_sequence_number", b"_index_sequence_number", "collection", b"collection", "disk_bytes", b"disk_bytes", "index_sequence_number", b"index_sequence_number", "items", b"items", "sequence_number", b"sequence_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__index_sequence_number: _TypeAlias = _typing.Literal["index_sequence_number"]  # noqa: Y015
+    _WhichOneofArgType__index_sequence_number: _TypeAlias = _typing.Literal["_index_sequence_number", b"_index_sequence_number"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__index_sequence_number) -> _WhichOneofReturnType__index_sequence_number | None: ...
+
+Global___CollectionSnapshot: _TypeAlias = CollectionSnapshot  # noqa: Y015
+
+@_typing.final
+class ImportItemsRequest(_message.Message):
+    """Request of ImportItems."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    METADATA_PATH_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """The collection to load into; `default` if empty."""
+    path: _builtins.str
+    """What to load: a directory of pictures, an .npy array of vectors, or a Parquet file with the columns `id` and
+    `embedding`. A path relative to the server's `imports` directory, which it must not leave.
+    """
+    metadata_path: _builtins.str
+    """Metadata of the items: a CSV, TSV or JSON Lines file under the same directory; none if empty."""
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        path: _builtins.str = ...,
+        metadata_path: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "metadata_path", b"metadata_path", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportItemsRequest: _TypeAlias = ImportItemsRequest  # noqa: Y015
+
+@_typing.final
+class ImportItemsMetadata(_message.Message):
+    """How far an import is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    DONE_STEPS_FIELD_NUMBER: _builtins.int
+    TOTAL_STEPS_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """The collection."""
+    path: _builtins.str
+    """What is loaded, as in the request."""
+    stage: _builtins.str
+    """What is being done: reading or embedding."""
+    done_steps: _builtins.int
+    """Items of the source that are done."""
+    total_steps: _builtins.int
+    """Items of the source in all."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When the import began."""
+
+    @_builtins.property
+    def counts(self) -> Global___ImportCounts:
+        """What became of the items so far."""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        path: _builtins.str = ...,
+        stage: _builtins.str = ...,
+        done_steps: _builtins.int = ...,
+        total_steps: _builtins.int = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        counts: Global___ImportCounts | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "counts", b"counts", "done_steps", b"done_steps", "path", b"path", "stage", b"stage", "start_time", b"start_time", "total_steps", b"total_steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportItemsMetadata: _TypeAlias = ImportItemsMetadata  # noqa: Y015
+
+@_typing.final
+class ImportItemsResponse(_message.Message):
+    """What an import did."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTS_FIELD_NUMBER: _builtins.int
+    FIRST_REJECTS_FIELD_NUMBER: _builtins.int
+    SEQUENCE_NUMBER_FIELD_NUMBER: _builtins.int
+    sequence_number: _builtins.int
+    """The collection's sequence number afterwards."""
+    @_builtins.property
+    def counts(self) -> Global___ImportCounts:
+        """What became of the items."""
+
+    @_builtins.property
+    def first_rejects(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportReject]:
+        """The first 100 things that were left out."""
+
+    def __init__(
+        self,
+        *,
+        counts: Global___ImportCounts | None = ...,
+        first_rejects: _abc.Iterable[Global___ImportReject] | None = ...,
+        sequence_number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "first_rejects", b"first_rejects", "sequence_number", b"sequence_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportItemsResponse: _TypeAlias = ImportItemsResponse  # noqa: Y015
+
+@_typing.final
+class ImportCounts(_message.Message):
+    """What became of the items of a source."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class RejectedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CREATED_ITEMS_FIELD_NUMBER: _builtins.int
+    UPDATED_ITEMS_FIELD_NUMBER: _builtins.int
+    UNCHANGED_ITEMS_FIELD_NUMBER: _builtins.int
+    REJECTED_FIELD_NUMBER: _builtins.int
+    NORMALISED_VECTORS_FIELD_NUMBER: _builtins.int
+    ITEMS_WITHOUT_METADATA_FIELD_NUMBER: _builtins.int
+    created_items: _builtins.int
+    """Items that were new."""
+    updated_items: _builtins.int
+    """Items that were replaced."""
+    unchanged_items: _builtins.int
+    """Items that were there with the same content."""
+    normalised_vectors: _builtins.int
+    """Vectors that came with another length than 1."""
+    items_without_metadata: _builtins.int
+    """Items that no row of the metadata file belongs to."""
+    @_builtins.property
+    def rejected(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """What was left out, items and rows of metadata, by reason (UPPER_SNAKE, as in ErrorInfo)."""
+
+    def __init__(
+        self,
+        *,
+        created_items: _builtins.int = ...,
+        updated_items: _builtins.int = ...,
+        unchanged_items: _builtins.int = ...,
+        rejected: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        normalised_vectors: _builtins.int = ...,
+        items_without_metadata: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_items", b"created_items", "items_without_metadata", b"items_without_metadata", "normalised_vectors", b"normalised_vectors", "rejected", b"rejected", "unchanged_items", b"unchanged_items", "updated_items", b"updated_items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportCounts: _TypeAlias = ImportCounts  # noqa: Y015
+
+@_typing.final
+class ImportReject(_message.Message):
+    """Something that was left out of an import."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """The picture's path, or the row in which file."""
+    reason: _builtins.str
+    """Why, as a word."""
+    message: _builtins.str
+    """Why, as a sentence."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "path", b"path", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportReject: _TypeAlias = ImportReject  # noqa: Y015
+
+@_typing.final
 class CreateCollectionRequest(_message.Message):
     """Request of CreateCollection."""
 

@@ -61,6 +61,16 @@ class CatalogueServiceStub(object):
                 request_serializer=clipsearch_dot_v1_dot_catalogue__pb2.RebuildIndexRequest.SerializeToString,
                 response_deserializer=google_dot_longrunning_dot_operations__pb2.Operation.FromString,
                 _registered_method=True)
+        self.Snapshot = channel.unary_unary(
+                '/clipsearch.v1.CatalogueService/Snapshot',
+                request_serializer=clipsearch_dot_v1_dot_catalogue__pb2.SnapshotRequest.SerializeToString,
+                response_deserializer=google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+                _registered_method=True)
+        self.ImportItems = channel.unary_unary(
+                '/clipsearch.v1.CatalogueService/ImportItems',
+                request_serializer=clipsearch_dot_v1_dot_catalogue__pb2.ImportItemsRequest.SerializeToString,
+                response_deserializer=google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+                _registered_method=True)
         self.CreateCollection = channel.unary_unary(
                 '/clipsearch.v1.CatalogueService/CreateCollection',
                 request_serializer=clipsearch_dot_v1_dot_catalogue__pb2.CreateCollectionRequest.SerializeToString,
@@ -120,6 +130,31 @@ class CatalogueServiceServicer(object):
         """Builds the index of a collection anew, beside serving, and swaps it in. The operation's metadata is
         RebuildIndexMetadata, its response a RebuildIndexResponse. ABORTED while one runs.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Snapshot(self, request, context):
+        """Copies collections into a new directory on the server, beside serving, each as it stands at one moment. The operation's
+        metadata is SnapshotMetadata, its response a SnapshotResponse. FAILED_PRECONDITION where the server has no `snapshots`
+        directory, ALREADY_EXISTS where there is one of this name, ABORTED while another one is being made.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportItems(self, request, context):
+        """Loads items from a file or directory on the server into a collection, chunk by chunk: each chunk is durable and
+        searchable when it counts as done. Interrupted or cancelled, it goes on when it is started again: what is stored with
+        the same content is passed over. The operation's metadata is ImportItemsMetadata, its response an
+        ImportItemsResponse. FAILED_PRECONDITION where the server has no `imports` directory, ABORTED while another import
+        into the collection runs. Items that lie elsewhere are sent with UpsertItems.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -179,6 +214,16 @@ def add_CatalogueServiceServicer_to_server(servicer, server):
             'RebuildIndex': grpc.unary_unary_rpc_method_handler(
                     servicer.RebuildIndex,
                     request_deserializer=clipsearch_dot_v1_dot_catalogue__pb2.RebuildIndexRequest.FromString,
+                    response_serializer=google_dot_longrunning_dot_operations__pb2.Operation.SerializeToString,
+            ),
+            'Snapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.Snapshot,
+                    request_deserializer=clipsearch_dot_v1_dot_catalogue__pb2.SnapshotRequest.FromString,
+                    response_serializer=google_dot_longrunning_dot_operations__pb2.Operation.SerializeToString,
+            ),
+            'ImportItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportItems,
+                    request_deserializer=clipsearch_dot_v1_dot_catalogue__pb2.ImportItemsRequest.FromString,
                     response_serializer=google_dot_longrunning_dot_operations__pb2.Operation.SerializeToString,
             ),
             'CreateCollection': grpc.unary_unary_rpc_method_handler(
@@ -337,6 +382,60 @@ class CatalogueService(object):
             target,
             '/clipsearch.v1.CatalogueService/RebuildIndex',
             clipsearch_dot_v1_dot_catalogue__pb2.RebuildIndexRequest.SerializeToString,
+            google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Snapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clipsearch.v1.CatalogueService/Snapshot',
+            clipsearch_dot_v1_dot_catalogue__pb2.SnapshotRequest.SerializeToString,
+            google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clipsearch.v1.CatalogueService/ImportItems',
+            clipsearch_dot_v1_dot_catalogue__pb2.ImportItemsRequest.SerializeToString,
             google_dot_longrunning_dot_operations__pb2.Operation.FromString,
             options,
             channel_credentials,

@@ -48,6 +48,23 @@ class CatalogueServiceStub:
     """Builds the index of a collection anew, beside serving, and swaps it in. The operation's metadata is
     RebuildIndexMetadata, its response a RebuildIndexResponse. ABORTED while one runs.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    Snapshot: _grpc.UnaryUnaryMultiCallable[_catalogue_pb2.SnapshotRequest, _operations_pb2.Operation]
+    """Copies collections into a new directory on the server, beside serving, each as it stands at one moment. The operation's
+    metadata is SnapshotMetadata, its response a SnapshotResponse. FAILED_PRECONDITION where the server has no `snapshots`
+    directory, ALREADY_EXISTS where there is one of this name, ABORTED while another one is being made.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    ImportItems: _grpc.UnaryUnaryMultiCallable[_catalogue_pb2.ImportItemsRequest, _operations_pb2.Operation]
+    """Loads items from a file or directory on the server into a collection, chunk by chunk: each chunk is durable and
+    searchable when it counts as done. Interrupted or cancelled, it goes on when it is started again: what is stored with
+    the same content is passed over. The operation's metadata is ImportItemsMetadata, its response an
+    ImportItemsResponse. FAILED_PRECONDITION where the server has no `imports` directory, ABORTED while another import
+    into the collection runs. Items that lie elsewhere are sent with UpsertItems.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     CreateCollection: _grpc.UnaryUnaryMultiCallable[_catalogue_pb2.CreateCollectionRequest, _catalogue_pb2.CreateCollectionResponse]
     """Makes an empty collection."""
@@ -77,6 +94,23 @@ class CatalogueServiceAsyncStub(CatalogueServiceStub):
     """Builds the index of a collection anew, beside serving, and swaps it in. The operation's metadata is
     RebuildIndexMetadata, its response a RebuildIndexResponse. ABORTED while one runs.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    Snapshot: _aio.UnaryUnaryMultiCallable[_catalogue_pb2.SnapshotRequest, _operations_pb2.Operation]  # type: ignore[assignment]
+    """Copies collections into a new directory on the server, beside serving, each as it stands at one moment. The operation's
+    metadata is SnapshotMetadata, its response a SnapshotResponse. FAILED_PRECONDITION where the server has no `snapshots`
+    directory, ALREADY_EXISTS where there is one of this name, ABORTED while another one is being made.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    ImportItems: _aio.UnaryUnaryMultiCallable[_catalogue_pb2.ImportItemsRequest, _operations_pb2.Operation]  # type: ignore[assignment]
+    """Loads items from a file or directory on the server into a collection, chunk by chunk: each chunk is durable and
+    searchable when it counts as done. Interrupted or cancelled, it goes on when it is started again: what is stored with
+    the same content is passed over. The operation's metadata is ImportItemsMetadata, its response an
+    ImportItemsResponse. FAILED_PRECONDITION where the server has no `imports` directory, ABORTED while another import
+    into the collection runs. Items that lie elsewhere are sent with UpsertItems.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     CreateCollection: _aio.UnaryUnaryMultiCallable[_catalogue_pb2.CreateCollectionRequest, _catalogue_pb2.CreateCollectionResponse]  # type: ignore[assignment]
     """Makes an empty collection."""
@@ -133,6 +167,35 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
         """Builds the index of a collection anew, beside serving, and swaps it in. The operation's metadata is
         RebuildIndexMetadata, its response a RebuildIndexResponse. ABORTED while one runs.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+
+    @_abc_1.abstractmethod
+    def Snapshot(
+        self,
+        request: _catalogue_pb2.SnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
+        """Copies collections into a new directory on the server, beside serving, each as it stands at one moment. The operation's
+        metadata is SnapshotMetadata, its response a SnapshotResponse. FAILED_PRECONDITION where the server has no `snapshots`
+        directory, ALREADY_EXISTS where there is one of this name, ABORTED while another one is being made.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+
+    @_abc_1.abstractmethod
+    def ImportItems(
+        self,
+        request: _catalogue_pb2.ImportItemsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
+        """Loads items from a file or directory on the server into a collection, chunk by chunk: each chunk is durable and
+        searchable when it counts as done. Interrupted or cancelled, it goes on when it is started again: what is stored with
+        the same content is passed over. The operation's metadata is ImportItemsMetadata, its response an
+        ImportItemsResponse. FAILED_PRECONDITION where the server has no `imports` directory, ABORTED while another import
+        into the collection runs. Items that lie elsewhere are sent with UpsertItems.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
 
     @_abc_1.abstractmethod

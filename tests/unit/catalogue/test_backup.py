@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipsearch.catalogue.backup import backup
+from clipsearch.catalogue.backup import Backup, backup
 from clipsearch.catalogue.mutations import Delete, Upsert
 from clipsearch.catalogue.reader import CatalogueReader
 from clipsearch.catalogue.schema import FILE
@@ -36,11 +36,13 @@ def test_a_backup_taken_while_others_write_is_one_state_of_the_catalogue(tmp_pat
     thread = threading.Thread(target=write)
     thread.start()
     try:
-        numbers = [backup(origin, tmp_path / f"copy{n}") for n in range(10)]
+        copies = [backup(origin, tmp_path / f"copy{n}") for n in range(10)]
     finally:
         stop.set()
         thread.join()
+    numbers = [copy.seq for copy in copies]
     assert numbers == sorted(numbers)
+    assert {copy.items for copy in copies} == {10}
     for n, seq in enumerate(numbers):
         copy = tmp_path / f"copy{n}"
         assert [path.name for path in copy.iterdir()] == [FILE]
@@ -53,7 +55,7 @@ def test_a_backup_taken_while_others_write_is_one_state_of_the_catalogue(tmp_pat
 
 def test_a_restored_backup_is_a_catalogue_like_any_other(tmp_path: Path) -> None:
     fill(tmp_path / "origin", item("a", 1))
-    assert backup(tmp_path / "origin", tmp_path / "copy") == 1
+    assert backup(tmp_path / "origin", tmp_path / "copy") == Backup(seq=1, items=1)
     with CatalogueWriter(tmp_path / "copy", D, HASH) as writer:
         assert apply_one(writer, Upsert([item("b", 2)])).rows.tolist() == [1]
 

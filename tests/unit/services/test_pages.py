@@ -22,6 +22,7 @@ from clipsearch.errors import BadCollapse, BadGroupField, BadOffset, BadPageToke
 from clipsearch.index.live import LiveIndex
 from clipsearch.services import rounds
 from clipsearch.services.paging import Before, mark_of, token_of
+from clipsearch.services.recall import RecallMonitor
 from clipsearch.services.rounds import FIRST_DEPTH, Hits, Page, check_shape, depths, fill_page, open_page
 from clipsearch.services.searcher import Neighbours, Probe, Searcher
 from clipsearch.services.shaping import Shape, Suppressors
@@ -88,7 +89,7 @@ class World:
 
     def page(self, query: NDArray[np.float32], shape: Shape, top_k: int, max_depth: int = MANY) -> tuple[Hits, str]:
         """A page as the service makes it, and the token of the next."""
-        collection, searcher = self.data.collection(""), Searcher(self.data)
+        collection, searcher = self.data.collection(""), Searcher(self.data, RecallMonitor(0.0))
         page = open_page(collection, shape, top_k, max_depth, MARK)
         probe = Probe(1, with_ids=False, with_vectors=True, excluded=frozenset(page.before.rows.tolist()))
 
