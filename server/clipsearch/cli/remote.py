@@ -38,12 +38,12 @@ def run_operation(server: str, method: str, request: "Message", metadata: "Messa
         stub = operations_pb2_grpc.OperationsStub(channel)
         try:
             job = getattr(CatalogueServiceStub(channel), method)(request, timeout=TIMEOUT_S)
-            with progress_bars() as report:
-                try:
+            try:
+                with progress_bars() as report:
                     job = _wait(stub, job, metadata, report)
-                except KeyboardInterrupt:
-                    stub.CancelOperation(operations_pb2.CancelOperationRequest(name=job.name), timeout=TIMEOUT_S)
-                    raise click.ClickException(f"interrupted; {job.name} was cancelled") from None
+            except KeyboardInterrupt:
+                stub.CancelOperation(operations_pb2.CancelOperationRequest(name=job.name), timeout=TIMEOUT_S)
+                raise click.ClickException(f"interrupted; {job.name} was cancelled") from None
         except grpc.RpcError as error:
             raise from_rpc_error(error) from error
     if job.HasField("error"):
