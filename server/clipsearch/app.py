@@ -25,7 +25,7 @@ from clipsearch.rpc.operations import OperationsServicer
 from clipsearch.rpc.search import SearchServicer
 from clipsearch.rpc.server import RpcOptions, RpcServer
 from clipsearch.services.build_index import TextEmbedder, derive_index, metadata_queries
-from clipsearch.services.build_report import RejectLog, Report, Tally, unreported
+from clipsearch.services.build_report import RejectLog, Report, Tally
 from clipsearch.services.catalogue import CatalogueService, WriteLane, write_batch
 from clipsearch.services.embed import EmbedService, ImageLane, TextLane, encode_batch
 from clipsearch.services.limits import RequestLimits
@@ -73,7 +73,7 @@ class App:
         self.encoders = _load_encoders(settings)
         self.data = _open_data(settings, self.encoders)
         self.lanes = _lanes(settings, self.encoders, self.data)
-        self.operations = None if self.data is None else _operations(settings, self.encoders, self.data)
+        self.operations = None if self.data is None else Operations(self.data, functools.partial(_rebuild, self.data))
         self._decoders = ThreadPoolExecutor(settings.decode_threads or settings.cores, thread_name_prefix="decode")
         self._server = self._rpc()
         self.port = 0
@@ -123,16 +123,22 @@ class App:
             lane.start()
         await self._server.report(True, search=self.lanes.search is not None)
         logger.info("serving")
+        if self.data is not None:
+            self.data.rebuild_where_due()
 
     async def stop(self) -> None:
-        """Report NOT_SERVING, finish what was accepted within the grace period, end the lanes."""
+        """Report NOT_SERVING, finish what was accepted within the grace period, end the lanes.
+
+        Rebuilds stop first: they are long, and what they make can be made again.
+        """
+        if self.operations is not None and self.data is not None:
+            self.operations.cancel_all()
+            self.data.stop_rebuilding()
         await self._server.stop(self.settings.grace_s)
         for lane in self.lanes.all:
             await lane.stop()
             logger.info("the %s lane did %d items in %d batches", lane.name, lane.counts.items, lane.counts.batches)
         self._decoders.shutdown()
-        if self.operations is not None:
-            self.operations.cancel_all()
         if self.data is not None:
             await asyncio.to_thread(self.data.close)
 
@@ -199,7 +205,7 @@ def _open_data(settings: Settings, encoders: Encoders) -> DataDirectory | None:
     if settings.data is None:
         return None
     manifest = encoders.manifest
-    derive = functools.partial(_derive, settings, encoders, unreported)
+    derive = functools.partial(_derive, settings, encoders)
     options = CollectionOptions(
         dimension=manifest.dimension,
         model_hash=manifest.weight_hash,
@@ -210,15 +216,12 @@ def _open_data(settings: Settings, encoders: Encoders) -> DataDirectory | None:
     return DataDirectory(settings.data, options)
 
 
-def _operations(settings: Settings, encoders: Encoders, data: DataDirectory) -> Operations:
-    def rebuild(collection: str, report: Report) -> IndexManifest:
-        return data.collection(collection).rebuild(functools.partial(_derive, settings, encoders, report))
-
-    return Operations(data, rebuild)
+def _rebuild(data: DataDirectory, collection: str, report: Report) -> IndexManifest:
+    return data.collection(collection).rebuild(report)
 
 
 def _derive(
-    settings: Settings, encoders: Encoders, report: Report, directory: Path, reader: CatalogueReader
+    settings: Settings, encoders: Encoders, directory: Path, reader: CatalogueReader, report: Report
 ) -> IndexManifest:
     """Build a collection's index beside serving, tuned with texts of its own metadata."""
     # Half of the cores: the others serve.

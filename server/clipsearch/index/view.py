@@ -15,8 +15,8 @@ class View:
     """Immutable: answers the same for as long as it is kept. Free to take, and for as many threads as the base index.
 
     ``size`` rows live in it, ``base_size`` are held by the base and ``delta_size`` by the delta, tombstones included,
-    of which there are ``base_dead`` and ``delta_dead``. ``max_nprobe`` is the base's. ``base`` is None where nothing
-    was ever built, ``alive`` where none of its positions is dead.
+    of which there are ``base_dead`` and ``delta_dead``; all are below ``end_row``. ``max_nprobe`` is the base's.
+    ``base`` is None where nothing was ever built, ``alive`` where none of its positions is dead.
     """
 
     def __init__(self, dimension: int, base: Base | None, alive: Selection | None, delta: Delta, seq: int) -> None:
@@ -27,6 +27,8 @@ class View:
         self.base_dead = 0 if alive is None else self.base_size - alive.count
         self.delta_size, self.delta_dead = len(delta.rows), delta.dead
         self.size = self.base_size - self.base_dead + self.delta_size - self.delta_dead
+        held = [delta.rows] if base is None else [base.rows, delta.rows]
+        self.end_row = max((int(rows[-1]) + 1 for rows in held if len(rows)), default=0)
         self.max_nprobe = 1 if base is None else base.index.max_nprobe
 
     def search(
