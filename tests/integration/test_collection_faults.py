@@ -155,3 +155,18 @@ def test_an_index_of_a_later_history_is_thrown_away(data: DataDirectory, tmp_pat
     assert find_snapshots(tmp_path / "default") == []
     assert sorted(found(restored, 0)) == list(NAMES)
     restored.close()
+
+
+def test_a_manifest_that_names_another_number_than_its_directory_is_refused(
+    data: DataDirectory, tmp_path: Path
+) -> None:
+    collection = data.collection("")
+    collection.rebuild()
+    collection.write([Delete(["a"])])
+    data.close()
+    manifest = find_snapshots(tmp_path / "default")[0] / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"seq": 1,', '"seq": 2,'))
+    again = opened(tmp_path)
+    assert again.collection("").stats().index is None
+    assert "a" not in found(again, 0), "its tombstone would have been passed over"
+    again.close()
