@@ -25,7 +25,7 @@ from clipsearch.rpc.operations import OperationsServicer
 from clipsearch.rpc.search import SearchServicer
 from clipsearch.rpc.server import RpcOptions, RpcServer
 from clipsearch.services.build_index import TextEmbedder, derive_index, metadata_queries
-from clipsearch.services.build_report import RejectLog, Report, Tally, unreported
+from clipsearch.services.build_report import RejectLog, Report, Tally
 from clipsearch.services.catalogue import CatalogueService, WriteLane, write_batch
 from clipsearch.services.embed import EmbedService, ImageLane, TextLane, encode_batch
 from clipsearch.services.imports import Importer
@@ -108,7 +108,7 @@ class App:
             jobs = Jobs(
                 operations=self.operations,
                 data=data,
-                rebuild=functools.partial(_rebuild, settings, encoders, data),
+                rebuild=functools.partial(_rebuild, data),
                 importer=Importer(
                     data=data,
                     write=lanes.write,
@@ -145,9 +145,16 @@ class App:
             lane.start()
         await self._server.report(True, search=self.lanes.search is not None)
         logger.info("serving")
+        if self.data is not None:
+            self.data.rebuild_where_due()
 
     async def stop(self) -> None:
-        """Report NOT_SERVING, finish what was accepted within the grace period, end the lanes."""
+        """Report NOT_SERVING, finish what was accepted within the grace period, end the lanes.
+
+        Rebuilds stop first: they are long, and what they make can be made again.
+        """
+        if self.data is not None:
+            self.data.stop_rebuilding()
         await self._server.stop(self.settings.grace_s)
         # While the lanes work: an import waits for them.
         await asyncio.to_thread(self.operations.close)
@@ -222,7 +229,7 @@ def _open_data(settings: Settings, encoders: Encoders) -> DataDirectory | None:
     if settings.data is None:
         return None
     manifest = encoders.manifest
-    derive = functools.partial(_derive, settings, encoders, unreported)
+    derive = functools.partial(_derive, settings, encoders)
     options = CollectionOptions(
         dimension=manifest.dimension,
         model_hash=manifest.weight_hash,
@@ -233,14 +240,12 @@ def _open_data(settings: Settings, encoders: Encoders) -> DataDirectory | None:
     return DataDirectory(settings.data, options)
 
 
-def _rebuild(
-    settings: Settings, encoders: Encoders, data: DataDirectory, collection: str, report: Report
-) -> IndexManifest:
-    return data.collection(collection).rebuild(functools.partial(_derive, settings, encoders, report))
+def _rebuild(data: DataDirectory, collection: str, report: Report) -> IndexManifest:
+    return data.collection(collection).rebuild(report)
 
 
 def _derive(
-    settings: Settings, encoders: Encoders, report: Report, directory: Path, reader: CatalogueReader
+    settings: Settings, encoders: Encoders, directory: Path, reader: CatalogueReader, report: Report
 ) -> IndexManifest:
     """Build a collection's index beside serving, tuned with texts of its own metadata."""
     # Half of the cores: the others serve.

@@ -5,8 +5,9 @@ finds what was written, before and after a crash. Searches take the index's curr
 """
 
 import logging
+import shutil
 import threading
-from collections import OrderedDict
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
@@ -16,31 +17,43 @@ from pathlib import Path
 import numpy as np
 
 from clipsearch.catalogue.filters.compile import CompiledFilter
-from clipsearch.catalogue.filters.rowsets import RowSets
 from clipsearch.catalogue.mutations import Applied, Mutation
-from clipsearch.catalogue.reader import CatalogueReader
+from clipsearch.catalogue.reader import CatalogueReader, Embeddings
 from clipsearch.catalogue.schema import catalogue_file
 from clipsearch.catalogue.writer import CatalogueWriter
-from clipsearch.errors import ClipsearchError, ComputeFailed, RebuildRunning, UnusableIndex
+from clipsearch.disk import bytes_under
+from clipsearch.errors import (
+    Cancelled,
+    ClipsearchError,
+    CollectionNotFound,
+    ComputeFailed,
+    InvalidInput,
+    RebuildRunning,
+    UnusableIndex,
+)
+from clipsearch.filtered import FilterCache
 from clipsearch.index.allowed import AllowedRows
 from clipsearch.index.base import positions_of
 from clipsearch.index.drift import Action, Sizes, rebuild_due
 from clipsearch.index.gpu import gpu_count
-from clipsearch.index.ids import PackedIds
+from clipsearch.index.ids import NO_IDS, PackedIds
 from clipsearch.index.live import LiveIndex
 from clipsearch.index.manifest import IndexManifest
-from clipsearch.index.storage import Device, LoadedIndex, open_index
+from clipsearch.index.storage import Device, LoadedIndex, find_snapshots, open_index
+from clipsearch.index.tuning import Report
 from clipsearch.index.view import View
 from clipsearch.ports import Rows, Vectors
 
 logger = logging.getLogger(__name__)
 
-FILTERS_KEPT = 256
-FILTER_BYTES_KEPT = 64 * 2**20
+RETRY_S = 60.0
+"""How long a rebuild that failed is not tried again by itself: on a full disk every write would start one."""
+
 _BLOCK = 4096
 
-Derive = Callable[[Path, CatalogueReader], object]
-"""Builds and publishes the index of a collection directory from its catalogue as it stands."""
+Derive = Callable[[Path, CatalogueReader, Report], object]
+"""Builds and publishes the index of a collection directory from its catalogue as it stands; what its reports raise ends
+it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +70,10 @@ class CollectionOptions:
 
 @dataclass(frozen=True, slots=True)
 class CollectionStats:
-    """Sizes of a collection; ``index`` is None while everything is in the delta."""
+    """Sizes of a collection; ``index`` is None while everything is in the delta.
+
+    ``damaged`` live items are known to have embeddings that do not match their checksums, and are never found.
+    """
 
     items: int
     tombstones: int
@@ -84,17 +100,22 @@ class Collection:
         self._options = options
         self._writer = CatalogueWriter(directory, options.dimension, _model_of(directory, options))
         self._reader = CatalogueReader(directory)
-        self._filters = RowSets(self._reader.matching, max_sets=FILTERS_KEPT, max_bytes=FILTER_BYTES_KEPT)
-        self._allowed: OrderedDict[str, tuple[int, AllowedRows]] = OrderedDict()
-        self._allowed_lock = threading.Lock()
+        self._filters = FilterCache(self._reader.matching)
         self._rebuilding = threading.Lock()
+        self._changing = threading.Lock()
         self.turn: AbstractContextManager[object] = threading.Lock() if _on_gpu(options.device) else nullcontext()
         """What to hold while searching: an index on a GPU takes one caller at a time."""
-        self._newer_ids: dict[int, str] = {}
-        self._end_row = 0
-        self._damaged = 0
-        self._loaded = self._open_snapshot()
-        self._live = self._load_live()
+        self._stop_rebuilding = threading.Event()
+        self._closed = self._behind = self._lost = False
+        self._retry_at = 0.0
+        self._names = _Names({}, NO_IDS, np.empty(0, np.int64))
+        self._damaged: frozenset[int] = frozenset()
+        try:
+            self._loaded = self._open_snapshot()
+            self._load_live()
+        except BaseException:
+            self.close()
+            raise
 
     # Searching
 
@@ -103,47 +124,30 @@ class Collection:
         """The state after the last write."""
         return self._live.view
 
-    def allowed(self, condition: CompiledFilter) -> AllowedRows:
-        """The rows that a filter lets through, as of the last write at least. Reads the disk for rows not seen yet."""
-        end = self._end_row
-        with self._allowed_lock:
-            known_end, known = self._allowed.get(condition.text, (0, None))
-        if known is not None and known_end >= end:
-            return known
-        rows = self._filters.rows(condition, end)
-        newer = rows[np.searchsorted(rows, known_end) :]
-        allowed = AllowedRows(rows) if known is None else known.extended(newer)
-        with self._allowed_lock:
-            self._allowed[condition.text] = (end, allowed)
-            self._allowed.move_to_end(condition.text)
-            if len(self._allowed) > FILTERS_KEPT:
-                self._allowed.popitem(last=False)
-        return allowed
+    def allowed(self, condition: CompiledFilter, view: View) -> AllowedRows:
+        """What a filter lets through of all that a view holds, and maybe of later rows.
+
+        Reads the disk for rows that this filter has not seen yet.
+        """
+        return self._filters.allowed(condition, view.end_row)
 
     def ids(self, rows: Rows) -> list[str]:
         """The ids of rows: from memory, but for rows that a rebuild has just dropped."""
-        newer, packed = self._newer_ids, self._packed_ids
-        found: list[str] = []
-        for row, position in zip(rows.tolist(), positions_of(self._base_rows, rows).tolist(), strict=True):
-            if position >= 0:
-                found.append(packed[position])
-            else:
-                found.append(newer.get(row) or self._reader.ids([row])[0])  # an id is never empty
-        return found
+        names = self._names
+        positions = positions_of(names.base_rows, rows).tolist()
+        found = [
+            names.newer.get(row) if position < 0 else names.packed[position]
+            for row, position in zip(rows.tolist(), positions, strict=True)
+        ]
+        dropped = [i for i, item_id in enumerate(found) if item_id is None]
+        if dropped:
+            for i, item_id in zip(dropped, self._reader.ids(rows[dropped].tolist()), strict=True):
+                found[i] = item_id
+        return [item_id for item_id in found if item_id is not None]
 
     def metadata(self, rows: Rows) -> list[dict[str, object]]:
         """The metadata of rows. Reads the disk."""
         return self._reader.metadata(rows.tolist())
-
-    def row_of(self, item_id: str) -> int | None:
-        """The row of a searchable item, None if there is none. Reads the disk."""
-        row = self._reader.row_of(item_id)
-        return row if row is not None and self.view.contains(row) else None
-
-    def vector_of(self, row: int) -> Vectors:
-        """The stored vector of a row of the current view, float32 [dimension]."""
-        vector: Vectors = self.view.vectors(np.array([row]))[0]
-        return vector
 
     @property
     def reader(self) -> CatalogueReader:
@@ -155,19 +159,45 @@ class Collection:
     def write(self, mutations: Sequence[Mutation]) -> list[Applied | ClipsearchError]:
         """Commit mutations as one group and make them searchable: when this returns, they are both.
 
-        One caller at a time. Where the disk refuses, every mutation is answered with that error and none is stored.
+        Never raises, so that nobody is led to write again what was written. Where the disk refuses, every mutation is
+        answered with that error and none is stored; after ``close`` with CollectionNotFound.
         """
+        with self._changing:
+            try:
+                self._check_open()
+                if self._behind:
+                    self._load_live()
+            except ClipsearchError as error:
+                return [copy(error) for _ in mutations]
+            return self._write(mutations)
+
+    def _write(self, mutations: Sequence[Mutation]) -> list[Applied | ClipsearchError]:
         try:
             answers = self._writer.apply(mutations)
         except ClipsearchError as error:
             return [copy(error) for _ in mutations]  # one each: callers add to their own
+        except Exception:
+            # Rolled back whole, so halves can be tried until the mutation at fault stands alone.
+            if len(mutations) > 1:
+                half = len(mutations) // 2
+                return [*self._write(mutations[:half]), *self._write(mutations[half:])]
+            logger.exception("collection %s: a write failed", self.name)
+            return [ComputeFailed("the write failed and nothing was stored; the server's log has the details")]
         try:
             self._publish([answer for answer in answers if isinstance(answer, Applied)])
         except Exception:
-            # Committed but not in memory: no answer may claim either. Reading the truth again cures the memory.
             logger.exception("collection %s: a committed write could not be published; loading it again", self.name)
-            self._live = self._load_live()
-            return [ComputeFailed("the write may be stored; ask again with the same request_id") for _ in mutations]
+            self._behind = True
+            return self._answers_after_loading(answers)
+        return answers
+
+    def _answers_after_loading(self, answers: list[Applied | ClipsearchError]) -> list[Applied | ClipsearchError]:
+        """The answers, if what was committed can be read back into memory: only then is it searchable."""
+        try:
+            self._load_live()
+        except Exception:
+            logger.exception("collection %s: loading failed; tried again before the next write", self.name)
+            return [ComputeFailed("the write is stored but not searchable yet; ask again") for _ in answers]
         return answers
 
     def _publish(self, applied: Sequence[Applied]) -> None:
@@ -177,24 +207,43 @@ class Collection:
         rows = np.concatenate([one.rows for one in told])
         # Ids first: a search that finds a row must be able to name it.
         for one in told:
-            self._newer_ids.update(zip(one.rows.tolist(), one.ids, strict=True))
+            self._names.newer.update(zip(one.rows.tolist(), one.ids, strict=True))
         removed = np.concatenate([one.removed for one in told])
         self._live.apply(rows, np.concatenate([one.embeddings for one in told]), removed, told[-1].seq)
-        if len(rows):
-            self._end_row = int(rows[-1]) + 1
+        if self._damaged:
+            self._damaged -= set(removed.tolist())
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise CollectionNotFound("the collection was closed meanwhile", metadata={"collection": self.name})
 
     # The index
 
     def rebuild_if_due(self) -> None:
-        """Build a new index in the background where the delta or the tombstones have grown too large."""
+        """Build a new index in the background where it was lost, or delta or tombstones have grown too large."""
+        reason = self._rebuild_reason()
+        if not reason or not self._options.rebuild_by_itself or self._rebuilding.locked():
+            return
+        if self._stop_rebuilding.is_set() or time.monotonic() < self._retry_at:
+            return
+        logger.info("collection %s: rebuilding the index (%s)", self.name, reason)
+        thread = threading.Thread(target=self._rebuild_quietly, name=f"rebuild-{self.name}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # no thread to be had; the next write asks again
+            logger.error("collection %s: the rebuild could not start: %s", self.name, error)
+
+    def _rebuild_reason(self) -> str:
+        """Why a new index is due; empty where it is not, or where there is nothing to index."""
         view = self.view
+        if view.size == 0:
+            return ""
+        if self._lost:
+            return "the old one is not usable"
         manifest = self._loaded.manifest if self._loaded else None
         nlist = manifest.ivfpq.nlist if manifest and manifest.ivfpq else None
         due = rebuild_due(Sizes(view.base_size, view.base_dead, view.delta_size, view.delta_dead, nlist))
-        if due.action is Action.NONE or not self._options.rebuild_by_itself or self._rebuilding.locked():
-            return
-        logger.info("collection %s: rebuilding the index (%s)", self.name, due.reason)
-        threading.Thread(target=self._rebuild_quietly, name=f"rebuild-{self.name}", daemon=True).start()
+        return "" if due.action is Action.NONE else due.reason
 
     def check_not_rebuilding(self) -> None:
         """Raise RebuildRunning while the index is being built."""
@@ -204,89 +253,142 @@ class Collection:
     def _rebuild_quietly(self) -> None:
         try:
             self.rebuild()
-        except RebuildRunning:
+        except (RebuildRunning, Cancelled):
             return
-        except ClipsearchError as error:
-            logger.error("collection %s: the rebuild failed: %s", self.name, error)
+        except Exception:  # a full disk, most likely; everything is found without a new index too
+            self._retry_at = time.monotonic() + RETRY_S
+            logger.exception("collection %s: the rebuild failed; not tried again for %g s", self.name, RETRY_S)
 
-    def rebuild(self, derive: Derive | None = None) -> IndexManifest:
+    def rebuild(self, report: Report | None = None) -> IndexManifest:
         """Build a new index from the catalogue as it stands and swap it in; searches and writes go on meanwhile.
 
-        Raises RebuildRunning where one runs, and the build's own errors, upon which the old index stays.
+        Items whose embeddings are damaged are in it no more. Raises RebuildRunning where one runs, InvalidInput where
+        nothing is searchable, Cancelled after ``stop_rebuilding``, and what ``report`` and the build raise, upon which
+        the old index stays.
         """
         if not self._rebuilding.acquire(blocking=False):
             raise RebuildRunning(f"the index of collection {self.name} is being built already")
         try:
-            (derive or self._options.derive)(self.directory, self._reader)
+            self._check_open()
+            if self.view.size == 0:
+                raise InvalidInput("the collection has no searchable item, so nothing to index", field="collection")
+            self._options.derive(self.directory, self._reader, self._stoppable(report))
             loaded = open_index(self.directory, self._options.device, self._options.threads, verify=False)
-            self._live.swap(loaded.index, loaded.rows, loaded.manifest.seq)
-            self._adopt(loaded)
+            damaged = self._left_out_of(loaded)
+            with self._changing:
+                self._live.swap(loaded.index, loaded.rows, loaded.manifest.seq, damaged)
+                self._adopt(loaded)
+                self._damaged |= set(damaged.tolist())
             logger.info("collection %s: serving index-%d, %d items", self.name, loaded.manifest.seq, loaded.index.size)
             return loaded.manifest
         finally:
             self._rebuilding.release()
 
-    def _adopt(self, loaded: LoadedIndex | None) -> None:
+    def _stoppable(self, report: Report | None) -> Report:
+        def step(stage: str, done: int, total: int) -> None:
+            if self._stop_rebuilding.is_set():
+                raise Cancelled("the collection is being closed")
+            if report is not None:
+                report(stage, done, total)
+
+        return step
+
+    def _left_out_of(self, loaded: LoadedIndex) -> Rows:
+        """The rows that live but are not in a new index, because their embeddings are damaged."""
+        living = self.view.living_rows()
+        missing = living[positions_of(loaded.rows, living) < 0]
+        damaged = [block.damaged for block in self._embeddings(missing)]
+        if any(map(len, damaged)):
+            logger.error("collection %s: %d damaged embeddings left out", self.name, sum(map(len, damaged)))
+        return np.concatenate([np.empty(0, np.int64), *damaged])
+
+    def _adopt(self, loaded: LoadedIndex) -> None:
         """Name rows from a new index. Ids that it holds leave the dictionary; the catalogue knows any other."""
-        self._packed_ids = loaded.ids if loaded else PackedIds(memoryview(b"\0" * 8).cast("q"), memoryview(b""))
-        self._base_rows: Rows = loaded.rows if loaded else np.empty(0, np.int64)
-        self._loaded = loaded
-        # A new dictionary: searches may be reading the old one, and the writer adding to it only costs them a look-up.
-        last = int(self._base_rows[-1]) if len(self._base_rows) else -1
-        self._newer_ids = {row: item_id for row, item_id in list(self._newer_ids.items()) if row > last}
+        last = int(loaded.rows[-1])
+        newer = {row: item_id for row, item_id in self._names.newer.items() if row > last}
+        self._names = _Names(newer, loaded.ids, loaded.rows)
+        self._loaded, self._lost = loaded, False
 
     def _open_snapshot(self) -> LoadedIndex | None:
+        if not find_snapshots(self.directory):
+            return None
         try:
             loaded = open_index(self.directory, self._options.device, self._options.threads)
             if loaded.manifest.seq > self._writer.seq or loaded.manifest.model_hash != self._reader.model_hash:
+                # Gone before this catalogue reaches that number, and the two look as if they belonged together.
+                shutil.rmtree(loaded.path)
                 raise UnusableIndex(f"{loaded.path} is not of this catalogue")
         except UnusableIndex as error:
-            if self._reader.counts().live:
-                logger.warning("collection %s has no usable index, so one will be built: %s", self.name, error)
+            self._lost = True
+            logger.warning("collection %s: its index is not usable and will be built again: %s", self.name, error)
             return None
         return loaded
 
-    def _load_live(self) -> LiveIndex:
-        """The live index as the catalogue has it: the snapshot, and what came since."""
+    def _load_live(self) -> None:
+        """Bring names and live index to where the catalogue is: the snapshot, and what came since."""
         loaded = self._loaded
-        self._adopt(loaded)
-        seq, base = self._writer.seq, loaded.index if loaded else None
-        live = LiveIndex(self._options.dimension, base, self._base_rows, loaded.manifest.seq if loaded else -1)
-        first = int(self._base_rows[-1]) + 1 if loaded else 0
-        rows = self._reader.rows_since(first)
-        blocks = [self._reader.embeddings(rows[i : i + _BLOCK]) for i in range(0, len(rows), _BLOCK)]
-        self._damaged = sum(len(block.damaged) for block in blocks)
+        base_rows = loaded.rows if loaded else np.empty(0, np.int64)
+        base_seq = loaded.manifest.seq if loaded else -1
+        live = LiveIndex(self._options.dimension, loaded.index if loaded else None, base_rows, base_seq)
+        rows = self._reader.rows_since(0)
+        older = rows[: np.searchsorted(rows, live.view.end_row)]
+        blocks = self._embeddings(rows[len(older) :])
+        damaged = [older[positions_of(base_rows, older) < 0], *(block.damaged for block in blocks)]
+        self._damaged = frozenset(np.concatenate(damaged).tolist())
         if self._damaged:
-            logger.error("collection %s: %d embeddings do not match their checksums", self.name, self._damaged)
-        rows = np.concatenate([block.rows for block in blocks]) if blocks else rows
-        vectors = np.concatenate([block.vectors for block in blocks]) if blocks else _no_vectors(self._options)
-        self._newer_ids = dict(zip(rows.tolist(), self._reader.ids(rows.tolist()), strict=True))
-        removed = self._reader.removed_since(loaded.manifest.seq) if loaded else np.empty(0, np.int64)
-        self._end_row = self._writer.next_row
-        if seq > (loaded.manifest.seq if loaded else -1):
-            live.apply(rows, vectors, removed, seq)
-        return live
+            logger.error("collection %s: %d embeddings do not match their checksums", self.name, len(self._damaged))
+        newer = np.concatenate([np.empty(0, np.int64), *(block.rows for block in blocks)])
+        vectors = np.concatenate([_no_vectors(self._options), *(block.vectors for block in blocks)])
+        removed = self._reader.removed_since(base_seq) if loaded else np.empty(0, np.int64)
+        if (seq := self._writer.seq) > base_seq:
+            live.apply(newer, vectors, removed, seq)
+        names = dict(zip(newer.tolist(), self._reader.ids(newer.tolist()), strict=True))
+        # Names first, as in _publish.
+        self._names = _Names(names, loaded.ids if loaded else NO_IDS, base_rows)
+        self._live = live
+        self._behind = False
+
+    def _embeddings(self, rows: Rows) -> list[Embeddings]:
+        return [self._reader.embeddings(rows[i : i + _BLOCK]) for i in range(0, len(rows), _BLOCK)]
 
     def stats(self) -> CollectionStats:
         """Sizes, as of now. Reads the disk."""
         view, counts = self.view, self._reader.counts()
-        files = [path for path in self.directory.rglob("*") if path.is_file()]
         return CollectionStats(
             items=counts.live,
             tombstones=counts.tombstones,
             delta=view.delta_size - view.delta_dead,
             seq=view.seq,
             dimension=view.dimension,
-            disk_bytes=sum(path.stat().st_size for path in files),
-            damaged=self._damaged,
+            disk_bytes=bytes_under(self.directory),
+            damaged=len(self._damaged),
             index=self._loaded.manifest if self._loaded else None,
         )
 
+    def stop_rebuilding(self) -> None:
+        """Have a rebuild that runs end at its next step, and start no other."""
+        self._stop_rebuilding.set()
+
     def close(self) -> None:
-        """Wait for a rebuild that runs, fold the log into the catalogue and let go of the directory."""
-        with self._rebuilding:
-            self._reader.close()
-            self._writer.close()
+        """Stop a rebuild, finish the write that runs, fold the log into the catalogue and let go of the directory.
+
+        Searches that still run may finish, or raise CollectionNotFound where they need the catalogue.
+        """
+        self.stop_rebuilding()
+        with self._rebuilding, self._changing:
+            if not self._closed:
+                self._closed = True
+                self._reader.close()
+                self._writer.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """Ids: of the index by position, of newer rows by row. Only ``newer`` grows; else it is replaced as a whole."""
+
+    newer: dict[int, str]
+    packed: PackedIds
+    base_rows: Rows
 
 
 def _on_gpu(device: Device) -> bool:

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 from clipsearch.collection import Collection, CollectionOptions
+from clipsearch.disk import flush
 from clipsearch.errors import BadCollectionName, CollectionExists, CollectionNotFound, ConfigError
 
 logger = logging.getLogger(__name__)
@@ -82,13 +83,27 @@ class DataDirectory:
                 raise CollectionNotFound(f"there is no collection {name!r}", metadata={"collection": name})
             collection.close()
             doomed = self._root / f"{_DELETED}{name}"
+            if doomed.exists():  # a deletion failed half-way
+                shutil.rmtree(doomed)
             (self._root / name).rename(doomed)
+            flush(self._root)  # or a power cut brings the collection back
             if name == DEFAULT:
                 self._open[DEFAULT] = Collection(DEFAULT, self._root / DEFAULT, self._options)
             shutil.rmtree(doomed)
         logger.info("deleted collection %s", name)
 
+    def rebuild_where_due(self) -> None:
+        """Start to rebuild, in the background, every index that needs it."""
+        for collection in list(self._open.values()):
+            collection.rebuild_if_due()
+
+    def stop_rebuilding(self) -> None:
+        """Have all rebuilds end at their next steps, for a shutdown."""
+        for collection in list(self._open.values()):
+            collection.stop_rebuilding()
+
     def close(self) -> None:
-        """Close all collections."""
+        """Close all collections; a rebuild that runs is stopped."""
+        self.stop_rebuilding()
         for collection in self._open.values():
             collection.close()

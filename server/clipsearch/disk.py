@@ -3,7 +3,7 @@
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from clipsearch.errors import PathNotAllowed, StorageFailed, StorageFull
@@ -52,3 +52,13 @@ def inside(root: Path, given: str, field: str) -> Path:
             "the path must be relative, without hidden names, and stay inside the server's directory", field=field
         )
     return path
+
+
+def bytes_under(directory: Path) -> int:
+    """Return the size of all files under a directory; those that go away meanwhile do not count."""
+    total = 0
+    for parent, _, names in os.walk(directory):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += Path(parent, name).stat().st_size
+    return total

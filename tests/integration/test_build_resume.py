@@ -52,7 +52,6 @@ def test_a_changed_item_becomes_a_new_row_and_the_index_holds_only_live_ones(sho
     loaded = open_index(tmp_path / "out", "cpu")
     assert loaded.rows.tolist() == list(range(1, 13))
     with opened(tmp_path / "out") as collection:
-        assert collection.row_of("bags/00.png") == 12
         assert collection.ids(np.array([12, 1])) == ["bags/00.png", "bags/02.png"]
     assert verify(tmp_path / "out").ok
 

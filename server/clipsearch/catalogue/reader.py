@@ -216,7 +216,7 @@ class CatalogueReader:
         return found
 
     def close(self) -> None:
-        """Close the file; no call may follow."""
+        """Close the file; calls that follow raise CollectionNotFound."""
         self._keyed.close()
         self._walks.close()
 

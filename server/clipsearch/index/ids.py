@@ -31,6 +31,10 @@ class PackedIds:
         return str(self._blob[self._offsets[position] : self._offsets[position + 1]], "utf-8")
 
 
+NO_IDS = PackedIds(memoryview(b"\0" * 8).cast("q"), memoryview(b""))
+"""The ids of an index that holds nothing."""
+
+
 def write_ids(directory: Path, ids: Iterable[str]) -> int:
     """Write both files into ``directory``, streaming; returns how many ids there were."""
     end, count = 0, 0

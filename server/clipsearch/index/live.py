@@ -20,6 +20,8 @@ from clipsearch.index.view import View
 from clipsearch.ports import Rows, VectorIndex, Vectors
 from clipsearch.selection import Selection
 
+NO_ROWS: Rows = np.empty(0, dtype=np.int64)
+
 
 class LiveIndex:
     """A view that can be taken, written to, and given a new base. Writes and swaps wait for each other."""
@@ -64,10 +66,11 @@ class LiveIndex:
                 delta = self._buffer.delta(living)
             self._view = View(self._dimension, view.base, alive, delta, seq)
 
-    def swap(self, base: VectorIndex, base_rows: Rows, base_seq: int) -> None:
+    def swap(self, base: VectorIndex, base_rows: Rows, base_seq: int, left_out: Rows = NO_ROWS) -> None:
         """Replace the base by one that holds, at position p, row ``base_rows[p]``: all that lived at ``base_seq``.
 
         Rows that it holds leave the delta, newer ones stay, and what was removed since ``base_seq`` stays removed.
+        ``left_out``, int64, are rows that it lacks although they live; they leave the index.
         Raises UnusableIndex where it is not of rows and a moment that this index knows; then nothing has changed.
         """
         with self._lock:
@@ -79,6 +82,7 @@ class LiveIndex:
             kept = positions_of(living, fresh.rows) >= 0
             alive = None if kept.all() else Selection.everything(len(kept)).without(np.flatnonzero(~kept))
             newer = living[positions_of(fresh.rows, living) < 0]
+            newer = newer[~np.isin(newer, left_out)]
             if len(newer) and len(fresh.rows) and newer[0] < fresh.rows[-1]:
                 raise UnusableIndex(f"the new base lacks row {newer[0]}, which lives; build it again")
             buffer = DeltaBuffer(self._dimension)
@@ -99,8 +103,7 @@ class LiveIndex:
         if vectors.shape[:1] != rows.shape or vectors.ndim != 2:
             raise ValueError(f"{len(rows)} rows cannot have vectors of shape {vectors.shape}")
         self._check_dimension(vectors.shape[1])
-        last = [int(held[-1]) for held in (view.delta.rows, *((view.base.rows,) if view.base else ())) if len(held)]
-        if len(rows) and ((rows[1:] <= rows[:-1]).any() or rows[0] <= max(last, default=-1)):
+        if len(rows) and ((rows[1:] <= rows[:-1]).any() or rows[0] < view.end_row):
             raise ValueError("added rows must ascend and be above every row before")
 
     def _check_dimension(self, dimension: int) -> None:

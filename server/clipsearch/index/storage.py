@@ -86,6 +86,8 @@ def open_index(
     given = Path(collection)
     path = given if (given / MANIFEST).is_file() else newest_snapshot(given)
     manifest = read_manifest(path)
+    if _SNAPSHOT.fullmatch(path.name) and path.name != snapshot_path(given, manifest.seq).name:
+        raise UnusableIndex(f"{path} says that it is of sequence number {manifest.seq}; build the index again")
     check_files(path, manifest, hashes=verify)
     rows, ids = open_rows(path, manifest.size), open_ids(path, manifest.size)
     vectors = open_vectors(path / VECTORS, manifest.size, manifest.dimension)

@@ -18,9 +18,9 @@ class View:
     """Immutable: answers the same for as long as it is kept. Free to take, and for as many threads as the base index.
 
     ``size`` rows live in it, ``base_size`` are held by the base and ``delta_size`` by the delta, tombstones included,
-    of which there are ``base_dead`` and ``delta_dead``. ``max_nprobe`` is the base's;
-    ``is_exact`` says that a search can miss nothing. ``base`` is None where nothing
-    was ever built, ``alive`` where none of its positions is dead.
+    of which there are ``base_dead`` and ``delta_dead``; all are below ``end_row``. ``max_nprobe`` is the base's;
+    ``is_exact`` says that a search can miss nothing. ``base`` is None where nothing was ever built, ``alive`` where
+    none of its positions is dead.
     """
 
     def __init__(self, dimension: int, base: Base | None, alive: Selection | None, delta: Delta, seq: int) -> None:
@@ -31,6 +31,8 @@ class View:
         self.base_dead = 0 if alive is None else self.base_size - alive.count
         self.delta_size, self.delta_dead = len(delta.rows), delta.dead
         self.size = self.base_size - self.base_dead + self.delta_size - self.delta_dead
+        held = [delta.rows] if base is None else [base.rows, delta.rows]
+        self.end_row = max((int(rows[-1]) + 1 for rows in held if len(rows)), default=0)
         self.max_nprobe = 1 if base is None else base.index.max_nprobe
         self.is_exact = base is None or not isinstance(base.index, IvfPqIndex)
 
@@ -77,12 +79,6 @@ class View:
         if not parts:
             return pad(np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64), k)
         return _in_order(*parts[0]) if len(parts) == 1 else _merged(parts, k)
-
-    @property
-    def newest_row(self) -> int:
-        """The highest row held, tombstones included; -1 where there is none. What comes later is above it."""
-        held = self.delta.rows if len(self.delta.rows) or self.base is None else self.base.rows
-        return int(held[-1]) if len(held) else -1
 
     def contains(self, row: int) -> bool:
         """Return whether a row lives in this view."""

@@ -86,7 +86,7 @@ def derive_index(
     kept = _up_to_date(snapshot_path(collection, live.seq), kind, options, origin)
     if kept is not None:
         return kept, False
-    rows = _intact(reader, live.rows, rejects)
+    rows = _intact(reader, live.rows, report, rejects)
     source = IndexSource(
         rows=rows,
         dimension=reader.dimension,
@@ -100,10 +100,11 @@ def derive_index(
     return build_index(collection, source, options, report), True
 
 
-def _intact(reader: CatalogueReader, rows: Rows, rejects: Rejects) -> Rows:
+def _intact(reader: CatalogueReader, rows: Rows, report: Report, rejects: Rejects) -> Rows:
     """Return the rows whose embeddings can be trusted: an index must know how many it holds before it is written."""
     intact = []
-    for some in _blocks(rows):
+    for done, some in enumerate(_blocks(rows)):
+        report("reading", done * _READ_BLOCK, len(rows))
         found = reader.embeddings(some)
         intact.append(found.rows)
         for item_id in reader.ids(found.damaged.tolist()):

@@ -102,7 +102,7 @@ def open_page(collection: Collection, shape: Shape, top_k: int, max_depth: int, 
     path = _path_of(shape.group_by) if shape.group_by else ()
     if not shape.page_token:
         view = collection.view
-        return Page(shape, top_k, max_depth, Before(view.newest_row, _NONE), path, _nothing(view.dimension), view.seq)
+        return Page(shape, top_k, max_depth, Before(view.end_row - 1, _NONE), path, _nothing(view.dimension), view.seq)
     before = before_of(shape.page_token, mark)
     _check_depth(len(before.rows) + top_k, max_depth, "page_token")
     return Page(shape, top_k, max_depth, before, path, _suppressors(collection, shape, path, before), None)

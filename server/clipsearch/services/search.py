@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from clipsearch.batching.lane import Lane
-from clipsearch.catalogue.filters.compile import compile_filter
+from clipsearch.catalogue.filters.compile import CompiledFilter, compile_filter
 from clipsearch.collection import Collection
 from clipsearch.data import DEFAULT, DataDirectory
 from clipsearch.errors import (
@@ -131,9 +131,9 @@ class SearchService:
             probe,
             with_ids=False,
             with_vectors=query.with_vectors or shape.collapse_above is not None,
-            excluded=probe.excluded.union(page.before.rows.tolist()),
+            shown=frozenset(page.before.rows.tolist()),
         )
-        target: Vector | int | None = None
+        target: Vector | None = None
         truncated, stages = False, Stages()
 
         async def nearest(k: int) -> Neighbours:
@@ -187,26 +187,21 @@ class SearchService:
 
     async def _probe(self, query: SearchQuery, collection: Collection) -> Probe:
         """What to look for; raises MalformedFilter or FilterTooComplex."""
-        allowed, excluded = None, frozenset[int]()
-        if query.filter:
-            # A first use parses, and scans the catalogue; both are cached.
-            allowed = await asyncio.to_thread(lambda: collection.allowed(compile_filter(query.filter)))
-        if query.exclude_ids:
-            excluded = await asyncio.to_thread(_rows_of, collection, query.exclude_ids)
+        condition = await asyncio.to_thread(_compiled, query.filter, collection) if query.filter else None
         return Probe(
             top_k=query.top_k,
             collection=collection.name,
             nprobe=query.nprobe,
             with_vectors=query.with_vectors,
-            allowed=allowed,
-            excluded=excluded,
+            condition=condition,
+            excluded=frozenset(query.exclude_ids),
             min_score=query.min_score,
             kind=_kind_of(query.terms),
         )
 
     async def _near(
         self, query: SearchQuery, probe: Probe, collection: Collection, call: Call
-    ) -> tuple[Neighbours, Vector | int, bool, Stages]:
+    ) -> tuple[Neighbours, Vector, bool, Stages]:
         """What is near, what it is near to, whether a text of it was cut, and where the time went."""
         if len(query.terms) == 1 and query.terms[0].weight > 0.0:
             only = query.terms[0]
@@ -240,10 +235,9 @@ class SearchService:
         """The unit vector of one term of several."""
         if isinstance(term.query, TextInput | ImageInput):
             return await self._embedded(term, None, call)
-        target = await self._target(term, collection)
-        return Embedded(collection.vector_of(target) if isinstance(target, int) else target)
+        return Embedded(await self._target(term, collection))
 
-    async def _looked_up(self, target: Vector | int, probe: Probe, call: Call) -> tuple[Neighbours, Stages]:
+    async def _looked_up(self, target: Vector, probe: Probe, call: Call) -> tuple[Neighbours, Stages]:
         """Search with a vector that is there already."""
         self._lane.admission.enter(call.priority)
         try:
@@ -252,16 +246,18 @@ class SearchService:
             self._lane.admission.leave()
         return answer.output, Stages(queue_s=answer.queued_s, search_s=answer.ran_s)
 
-    async def _target(self, term: Term, collection: Collection) -> Vector | int:
-        """The unit vector or row to search around; raises WrongDimension, BadVector or ItemNotFound."""
+    async def _target(self, term: Term, collection: Collection) -> Vector:
+        """The vector to search around; raises WrongDimension, BadVector, ItemNotFound or EmbeddingDamaged."""
         if isinstance(term.query, VectorInput):
             return unit_vector(term.query.vector, self._dimension, f"{term.field}.vector")
         assert isinstance(term.query, ItemInput)
         item_id = term.query.item_id
-        row = await asyncio.to_thread(collection.row_of, item_id)
-        if row is None:
+        # From the catalogue, not from a view: between two reads of those an update may come.
+        item = await asyncio.to_thread(collection.reader.get, item_id, with_embedding=True)
+        if item is None:
             raise ItemNotFound("no item has this id", field=f"{term.field}.item_id", metadata={"item_id": item_id})
-        return row
+        assert item.embedding is not None, "asked for"
+        return item.embedding.astype(np.float32)
 
 
 def _kind_of(terms: Sequence[Term]) -> QueryKind:
@@ -292,8 +288,11 @@ def _content(query: QueryInput) -> tuple[str, str | bytes]:
             return "item", item_id
 
 
-def _rows_of(collection: Collection, ids: Sequence[str]) -> frozenset[int]:
-    return frozenset(row for item_id in ids if (row := collection.row_of(item_id)) is not None)
+def _compiled(text: str, collection: Collection) -> CompiledFilter:
+    """Parse a filter and have its first scan of the catalogue done, so that no lane waits for either."""
+    condition = compile_filter(text)
+    collection.allowed(condition, collection.view)
+    return condition
 
 
 def _weighted_sum(vectors: Sequence[Vector], weights: Sequence[float]) -> Vector:

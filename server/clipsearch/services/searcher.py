@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from clipsearch.catalogue.filters.compile import CompiledFilter
 from clipsearch.collection import Collection
 from clipsearch.data import DEFAULT, DataDirectory
-from clipsearch.errors import ClipsearchError, ItemNotFound
-from clipsearch.index.allowed import AllowedRows
+from clipsearch.errors import ClipsearchError
 from clipsearch.index.view import View
 from clipsearch.ports import Rows, Vectors
 from clipsearch.services.recall import QueryKind, RecallMonitor, Sample
@@ -30,8 +30,10 @@ Vector = NDArray[np.float32]
 class Probe:
     """What to look for around a vector, and where.
 
-    ``allowed`` is what a filter lets through, None for all; ``excluded`` are rows that must not be found; hits score at
-    least ``min_score``, a cosine. Without ``with_ids`` the rows stay unnamed: for candidates, which may be thousands.
+    ``condition`` is a filter, None to let all through; ``excluded`` are ids that must not be found; hits score at least
+    ``min_score``, a cosine. Filter and ids, not the rows that they meant a moment ago: an item that is updated
+    meanwhile has another row. ``shown`` are rows that were hits already. Without ``with_ids`` the rows may stay
+    unnamed: for candidates, of which there may be thousands. ``kind`` is what recall is counted under.
     """
 
     top_k: int
@@ -39,17 +41,18 @@ class Probe:
     nprobe: int | None = None
     with_vectors: bool = False
     with_ids: bool = True
-    allowed: AllowedRows | None = None
-    excluded: frozenset[int] = frozenset()
+    condition: CompiledFilter | None = None
+    excluded: frozenset[str] = frozenset()
+    shown: frozenset[int] = frozenset()
     min_score: float | None = None
     kind: QueryKind = QueryKind.VECTOR
 
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """An item of the search lane: a unit vector, or the row whose vector to use, and what to look for around it."""
+    """An item of the search lane: a unit vector, and what to look for around it."""
 
-    target: Vector | int
+    target: Vector
     probe: Probe
 
 
@@ -80,28 +83,8 @@ class Searcher:
         self._monitor = monitor
 
     def lookup(self, batch: Sequence[Lookup]) -> list[Found]:
-        """Run one batch of the search lane; an item whose row has gone meanwhile fails alone."""
-        vectors: list[Vector] = []
-        found: list[Found | None] = [None] * len(batch)
-        for i, item in enumerate(batch):
-            try:
-                vectors.append(self._vector(item))
-            except ClipsearchError as error:
-                found[i] = error
-        sound = [i for i in range(len(batch)) if found[i] is None]
-        if sound:
-            for i, near in zip(sound, self.search(np.stack(vectors), [batch[i].probe for i in sound]), strict=True):
-                found[i] = near
-        return [near for near in found if near is not None]
-
-    def _vector(self, item: Lookup) -> Vector:
-        if not isinstance(item.target, int):
-            return item.target
-        view = self._data.collection(item.probe.collection).view
-        if not view.contains(item.target):
-            raise ItemNotFound("the item was replaced or deleted meanwhile", field="query.item_id")
-        vector: Vector = view.vectors(np.array([item.target]))[0]
-        return vector
+        """Run one batch of the search lane."""
+        return self.search(np.stack([item.target for item in batch]), [item.probe for item in batch])
 
     def search(self, vectors: Vectors, probes: Sequence[Probe]) -> list[Found]:
         """Search around unit vectors, float32 [n, dimension]; one probe for each.
@@ -110,9 +93,10 @@ class Searcher:
         number of hits among them. All of a call see one state. Those for candidates share with their like only, so
         that no search for ten hits goes as deep as they do.
         """
-        groups: dict[tuple[str, int | None, int, bool], list[int]] = {}
+        groups: dict[tuple[str, int | None, str, bool], list[int]] = {}
         for i, probe in enumerate(probes):
-            groups.setdefault((probe.collection, probe.nprobe, id(probe.allowed), probe.with_ids), []).append(i)
+            condition = "" if probe.condition is None else probe.condition.text
+            groups.setdefault((probe.collection, probe.nprobe, condition, probe.with_ids), []).append(i)
         found: list[Found | None] = [None] * len(probes)
         for members in groups.values():
             queries = vectors if len(groups) == 1 else vectors[members]
@@ -121,22 +105,26 @@ class Searcher:
         return [near for near in found if near is not None]
 
     def _search_group(self, queries: Vectors, probes: Sequence[Probe]) -> Sequence[Found]:
-        first = probes[0]
         try:
-            collection = self._data.collection(first.collection)
-        except ClipsearchError as error:  # deleted while the query was embedded
+            return self._searched(self._data.collection(probes[0].collection), queries, probes)
+        except ClipsearchError as error:  # deleted while the query was embedded, or while it is searched for
             return [copy(error) for _ in probes]  # one each: callers add to their own
+
+    def _searched(self, collection: Collection, queries: Vectors, probes: Sequence[Probe]) -> list[Neighbours]:
+        """Search one state of a collection; the probes share nprobe and filter."""
+        first = probes[0]
         started = time.monotonic()
         with collection.turn:
             view = collection.view
-            k = max(1, min(view.size, max(probe.top_k + len(probe.excluded) for probe in probes)))
+            most = max(probe.top_k + len(probe.excluded) + len(probe.shown) for probe in probes)
+            k = max(1, min(view.size, most))
             nprobe = None if first.nprobe is None else min(first.nprobe, view.max_nprobe)
-            scores, rows = view.search(queries, k, nprobe, first.allowed)
+            allowed = None if first.condition is None else collection.allowed(first.condition, view)
+            scores, rows = view.search(queries, k, nprobe, allowed)
         searched_s = time.monotonic() - started
         if not view.is_exact and first.nprobe is None and self._monitor.is_due(len(probes)):
             kept = scores[0][rows[0] >= 0]
-            sample = Sample(collection.name, first.kind, view, queries[0].copy(), kept, k, first.allowed)
-            self._monitor.offer(sample)
+            self._monitor.offer(Sample(collection.name, first.kind, view, queries[0].copy(), kept, k, allowed))
         return [
             _trimmed(collection, view, probe, some_scores, some_rows, searched_s=searched_s)
             for probe, some_scores, some_rows in zip(probes, scores, rows, strict=True)
@@ -150,13 +138,17 @@ def _trimmed(
     if len(rows) and rows[-1] < 0:
         rows = rows[rows >= 0]
         scores = scores[: len(rows)]
-    if probe.excluded:
-        kept = np.array([row not in probe.excluded for row in rows.tolist()], dtype=np.bool_)
-        rows, scores = rows[kept], scores[kept]
-    rows, scores = rows[: probe.top_k], scores[: probe.top_k]
+    if probe.shown:
+        new = np.array([row not in probe.shown for row in rows.tolist()], dtype=np.bool_)
+        rows, scores = rows[new], scores[new]
     if probe.min_score is not None:
         enough = int(np.count_nonzero(scores >= probe.min_score))  # best first
         rows, scores = rows[:enough], scores[:enough]
+    most = probe.top_k + len(probe.excluded)
+    rows, scores = rows[:most], scores[:most]
+    ids = collection.ids(rows) if probe.with_ids or probe.excluded else []
+    if probe.excluded:
+        kept = [i for i, item_id in enumerate(ids) if item_id not in probe.excluded][: probe.top_k]
+        rows, scores, ids = rows[kept], scores[kept], [ids[i] for i in kept]
     vectors = view.vectors(rows) if probe.with_vectors else None
-    ids = collection.ids(rows) if probe.with_ids else []
     return Neighbours(rows, ids, scores, vectors, view.seq, searched_s)

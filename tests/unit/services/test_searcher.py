@@ -14,7 +14,8 @@ from clipsearch.catalogue.mutations import Delete, Upsert
 from clipsearch.catalogue.reader import CatalogueReader
 from clipsearch.collection import CollectionOptions
 from clipsearch.data import DataDirectory
-from clipsearch.errors import CollectionNotFound, ComputeFailed, ItemNotFound
+from clipsearch.errors import CollectionNotFound, ComputeFailed
+from clipsearch.index.tuning import Report
 from clipsearch.ports import Vectors
 from clipsearch.services.embed import Encode, Encoded, encode_batch
 from clipsearch.services.recall import RecallMonitor
@@ -24,7 +25,7 @@ ITEMS = np.eye(4, dtype=np.float32)
 UNWATCHED = RecallMonitor(0.0)
 
 
-def underived(directory: Path, reader: CatalogueReader) -> None:
+def underived(directory: Path, reader: CatalogueReader, report: Report) -> None:
     raise AssertionError("these tests build no index")
 
 
@@ -57,11 +58,10 @@ def test_each_probe_gets_what_it_asked_for(data: DataDirectory) -> None:
 
 
 def test_a_probe_keeps_to_its_collection_filter_exclusions_and_score(data: DataDirectory) -> None:
-    allowed = data.collection("").allowed(compile_filter("n >= 2"))
     probes = [
         Probe(4, "empty"),
-        Probe(4, allowed=allowed),
-        Probe(4, excluded=frozenset({2})),
+        Probe(4, condition=compile_filter("n >= 2")),
+        Probe(4, excluded=frozenset({"c", "nobody"})),
         Probe(4, min_score=0.5),
         Probe(1, "gone"),
     ]
@@ -74,13 +74,10 @@ def test_a_probe_keeps_to_its_collection_filter_exclusions_and_score(data: DataD
     assert isinstance(gone, CollectionNotFound)
 
 
-def test_a_lookup_searches_around_a_vector_or_a_row_that_still_lives(data: DataDirectory) -> None:
+def test_lookups_search_around_their_vectors(data: DataDirectory) -> None:
     data.collection("").write([Delete(["d"])])
-    lookups = [Lookup(2, Probe(1)), Lookup(3, Probe(1)), Lookup(ITEMS[1], Probe(1)), Lookup(0, Probe(1))]
-    first, gone, *rest = Searcher(data, UNWATCHED).lookup(lookups)
-    assert isinstance(gone, ItemNotFound)
-    assert [near(found).ids for found in (first, *rest)] == [["c"], ["b"], ["a"]]
-    assert [near(found).scores.tolist() for found in (first, *rest)] == [[1.0], [1.0], [1.0]]
+    found = map(near, Searcher(data, UNWATCHED).lookup([Lookup(ITEMS[n], Probe(1)) for n in (2, 1, 0)]))
+    assert [(one.ids, one.scores.tolist()) for one in found] == [(["c"], [1.0]), (["b"], [1.0]), (["a"], [1.0])]
 
 
 def test_many_threads_search(data: DataDirectory) -> None:

@@ -1,0 +1,133 @@
+"""A server process to be killed, and a client of it: ready vectors along the axes, so that who is found is known."""
+
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import numpy as np
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from clipsearch.v1 import catalogue_pb2 as pb
+from clipsearch.v1 import common_pb2, search_pb2
+from clipsearch.v1.catalogue_pb2_grpc import CatalogueServiceStub
+from clipsearch.v1.search_pb2_grpc import SearchServiceStub
+
+ROOT = Path(__file__).parents[2]
+SAMPLE_BUNDLE = ROOT / "demo/clipsearch_demo/model/bundle"
+DIMENSION = 128
+
+
+@dataclass(frozen=True)
+class Client:
+    """Calls on one channel."""
+
+    channel: grpc.Channel
+
+    @property
+    def catalogue(self) -> CatalogueServiceStub:
+        return CatalogueServiceStub(self.channel)
+
+    def health(self) -> int:
+        request = health_pb2.HealthCheckRequest()
+        return int(health_pb2_grpc.HealthStub(self.channel).Check(request, timeout=10).status)
+
+    def upsert(self, items: Sequence[pb.UpsertItem], request_id: str = "") -> pb.UpsertItemsResponse:
+        request = pb.UpsertItemsRequest(items=items, request_id=request_id)
+        response: pb.UpsertItemsResponse = self.catalogue.UpsertItems(request, timeout=30)
+        return response
+
+    def search(self, vector: np.ndarray, top_k: int, filter_: str = "") -> search_pb2.SearchResponse:
+        query = search_pb2.Query(vector=embedding(vector))
+        request = search_pb2.SearchRequest(query=query, top_k=top_k, filter=filter_, view=search_pb2.VIEW_METADATA)
+        response: search_pb2.SearchResponse = SearchServiceStub(self.channel).Search(request, timeout=30)
+        return response
+
+    def listed(self) -> dict[str, dict[str, object]]:
+        """The metadata of every item by id, page by page."""
+        found: dict[str, dict[str, object]] = {}
+        token = ""
+        while True:
+            page = self.catalogue.ListItems(pb.ListItemsRequest(page_size=200, page_token=token), timeout=30)
+            found.update((item.id, dict(item.metadata)) for item in page.items)
+            token = page.next_page_token
+            if not token:
+                return found
+
+    def stats(self) -> pb.GetCollectionStatsResponse:
+        response: pb.GetCollectionStatsResponse = self.catalogue.GetCollectionStats(
+            pb.GetCollectionStatsRequest(), timeout=30
+        )
+        return response
+
+
+def embedding(vector: np.ndarray) -> common_pb2.Embedding:
+    return common_pb2.Embedding(float16=vector.astype("<f2").tobytes())
+
+
+def vector_of(item: int, version: int) -> np.ndarray:
+    """A unit vector that tells the item (the larger part) and its version."""
+    vector = np.zeros(DIMENSION, np.float32)
+    vector[item % 96] = 0.9375
+    vector[96 + version % 32] = 0.34798
+    return vector
+
+
+def item_of(item: int, version: int) -> pb.UpsertItem:
+    message = pb.UpsertItem(id=f"i{item:03}", vector=embedding(vector_of(item, version)))
+    message.metadata.update({"item": item, "version": version})
+    return message
+
+
+class Server:
+    """``clipsearch serve`` in a process of its own; use as a context manager, and find it serving inside."""
+
+    def __init__(self, data: Path) -> None:
+        flags = ["--listen", "127.0.0.1:0", "--bundle", str(SAMPLE_BUNDLE), "--data", str(data), "--device", "cpu"]
+        command = [sys.executable, "-m", "clipsearch", "serve", *flags]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+        self.log: list[str] = []
+        self._grown = threading.Condition()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        with self.process.stderr as lines:
+            for line in lines:
+                with self._grown:
+                    self.log.append(line.rstrip())
+                    self._grown.notify_all()
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """Wait for a line of the log."""
+
+        def found() -> re.Match[str] | None:
+            return next((match for line in self.log if (match := re.search(pattern, line))), None)
+
+        with self._grown:
+            match = self._grown.wait_for(found, timeout=60)
+        assert match is not None, "\n".join(self.log)
+        return match
+
+    def __enter__(self) -> "Server":
+        try:
+            self.wait_for("serving$")
+        except BaseException:
+            self.kill()
+            raise
+        self.client = Client(grpc.insecure_channel(f"127.0.0.1:{self.wait_for('port ([0-9]+)$')[1]}"))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.channel.close()
+        self.kill()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._reader.join()
