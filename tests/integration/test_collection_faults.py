@@ -20,6 +20,7 @@ from clipsearch.index.storage import find_snapshots
 from clipsearch.index.tuning import Report
 from clipsearch.services.build_index import IndexOptions, derive_index
 from clipsearch.services.build_report import RejectLog, Tally
+from clipsearch.services.recall import RecallMonitor
 from clipsearch.services.searcher import Neighbours, Probe, Searcher
 
 NAMES = "abcdef"
@@ -57,7 +58,7 @@ def flip(root: Path, name: str) -> None:
 
 
 def found(data: DataDirectory, axis: int, **probe: object) -> list[str]:
-    (near,) = Searcher(data).search(AXES[axis][None], [Probe(8, **probe)])  # type: ignore[arg-type]
+    (near,) = Searcher(data, RecallMonitor(0.0)).search(AXES[axis][None], [Probe(8, **probe)])  # type: ignore[arg-type]
     assert isinstance(near, Neighbours), near
     return near.ids
 

@@ -30,6 +30,7 @@ from clipsearch.index.tuning import Report
 from clipsearch.ports import Vectors
 from clipsearch.services.build_index import derive_index
 from clipsearch.services.build_report import RejectLog, Tally
+from clipsearch.services.recall import RecallMonitor
 from clipsearch.services.searcher import Neighbours, Probe, Searcher
 
 DIMENSION = 8
@@ -69,7 +70,7 @@ class CollectionMachine(RuleBasedStateMachine):
     def open(self) -> None:
         options = CollectionOptions(DIMENSION, MODEL, self.derive, device="cpu", threads=1, rebuild_by_itself=False)
         self.data = DataDirectory(self.root, options)
-        self.searcher = Searcher(self.data)
+        self.searcher = Searcher(self.data, RecallMonitor(0.0))
 
     @property
     def collection(self) -> Collection:
