@@ -172,7 +172,7 @@ class CollectionMachine(RuleBasedStateMachine):
         self, version: int, top_k: int, kind: int | None, excluded: frozenset[str], min_score: float | None
     ) -> None:
         condition = None if kind is None else compile_filter(f"kind = {kind}")
-        probe = Probe(top_k, "default", None, True, condition, excluded, min_score)
+        probe = Probe(top_k, with_vectors=True, condition=condition, excluded=excluded, min_score=min_score)
         (found,) = self.searcher.search(POOL[version][None], [probe])
         assert isinstance(found, Neighbours)
         wanted = {

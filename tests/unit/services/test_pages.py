@@ -91,7 +91,7 @@ class World:
         """A page as the service makes it, and the token of the next."""
         collection, searcher = self.data.collection(""), Searcher(self.data, RecallMonitor(0.0))
         page = open_page(collection, shape, top_k, max_depth, MARK)
-        probe = Probe(1, with_ids=False, with_vectors=True, excluded=frozenset(page.before.rows.tolist()))
+        probe = Probe(1, with_ids=False, with_vectors=True, shown=frozenset(page.before.rows.tolist()))
 
         async def nearest(k: int) -> Neighbours:
             (near,) = searcher.search(query[None], [replace(probe, top_k=k)])
