@@ -7,7 +7,6 @@ finds what was written, before and after a crash. Searches take the index's curr
 import logging
 import shutil
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
@@ -23,12 +22,10 @@ from clipsearch.catalogue.schema import catalogue_file
 from clipsearch.catalogue.writer import CatalogueWriter
 from clipsearch.disk import bytes_under
 from clipsearch.errors import (
-    Cancelled,
     ClipsearchError,
     CollectionNotFound,
     ComputeFailed,
     InvalidInput,
-    RebuildRunning,
     UnusableIndex,
 )
 from clipsearch.filtered import FilterCache
@@ -43,11 +40,9 @@ from clipsearch.index.storage import Device, LoadedIndex, find_snapshots, open_i
 from clipsearch.index.tuning import Report
 from clipsearch.index.view import View
 from clipsearch.ports import Rows, Vectors
+from clipsearch.rebuilds import Rebuilds
 
 logger = logging.getLogger(__name__)
-
-RETRY_S = 60.0
-"""How long a rebuild that failed is not tried again by itself: on a full disk every write would start one."""
 
 _BLOCK = 4096
 
@@ -101,13 +96,11 @@ class Collection:
         self._writer = CatalogueWriter(directory, options.dimension, _model_of(directory, options))
         self._reader = CatalogueReader(directory)
         self._filters = FilterCache(self._reader.matching)
-        self._rebuilding = threading.Lock()
+        self._rebuilds = Rebuilds(name, self.rebuild)
         self._changing = threading.Lock()
         self.turn: AbstractContextManager[object] = threading.Lock() if _on_gpu(options.device) else nullcontext()
         """What to hold while searching: an index on a GPU takes one caller at a time."""
-        self._stop_rebuilding = threading.Event()
         self._closed = self._behind = self._lost = False
-        self._retry_at = 0.0
         self._names = _Names({}, NO_IDS, np.empty(0, np.int64))
         self._damaged: frozenset[int] = frozenset()
         try:
@@ -221,17 +214,8 @@ class Collection:
 
     def rebuild_if_due(self) -> None:
         """Build a new index in the background where it was lost, or delta or tombstones have grown too large."""
-        reason = self._rebuild_reason()
-        if not reason or not self._options.rebuild_by_itself or self._rebuilding.locked():
-            return
-        if self._stop_rebuilding.is_set() or time.monotonic() < self._retry_at:
-            return
-        logger.info("collection %s: rebuilding the index (%s)", self.name, reason)
-        thread = threading.Thread(target=self._rebuild_quietly, name=f"rebuild-{self.name}", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError as error:  # no thread to be had; the next write asks again
-            logger.error("collection %s: the rebuild could not start: %s", self.name, error)
+        if self._options.rebuild_by_itself and (reason := self._rebuild_reason()):
+            self._rebuilds.begin(reason)
 
     def _rebuild_reason(self) -> str:
         """Why a new index is due; empty where it is not, or where there is nothing to index."""
@@ -247,17 +231,7 @@ class Collection:
 
     def check_not_rebuilding(self) -> None:
         """Raise RebuildRunning while the index is being built."""
-        if self._rebuilding.locked():
-            raise RebuildRunning(f"the index of collection {self.name} is being built already")
-
-    def _rebuild_quietly(self) -> None:
-        try:
-            self.rebuild()
-        except (RebuildRunning, Cancelled):
-            return
-        except Exception:  # a full disk, most likely; everything is found without a new index too
-            self._retry_at = time.monotonic() + RETRY_S
-            logger.exception("collection %s: the rebuild failed; not tried again for %g s", self.name, RETRY_S)
+        self._rebuilds.check_none_runs()
 
     def rebuild(self, report: Report | None = None) -> IndexManifest:
         """Build a new index from the catalogue as it stands and swap it in; searches and writes go on meanwhile.
@@ -266,13 +240,11 @@ class Collection:
         nothing is searchable, Cancelled after ``stop_rebuilding``, and what ``report`` and the build raise, upon which
         the old index stays.
         """
-        if not self._rebuilding.acquire(blocking=False):
-            raise RebuildRunning(f"the index of collection {self.name} is being built already")
-        try:
+        with self._rebuilds.alone():
             self._check_open()
             if self.view.size == 0:
                 raise InvalidInput("the collection has no searchable item, so nothing to index", field="collection")
-            self._options.derive(self.directory, self._reader, self._stoppable(report))
+            self._options.derive(self.directory, self._reader, self._rebuilds.stoppable(report))
             loaded = open_index(self.directory, self._options.device, self._options.threads, verify=False)
             damaged = self._left_out_of(loaded)
             with self._changing:
@@ -281,17 +253,6 @@ class Collection:
                 self._damaged |= set(damaged.tolist())
             logger.info("collection %s: serving index-%d, %d items", self.name, loaded.manifest.seq, loaded.index.size)
             return loaded.manifest
-        finally:
-            self._rebuilding.release()
-
-    def _stoppable(self, report: Report | None) -> Report:
-        def step(stage: str, done: int, total: int) -> None:
-            if self._stop_rebuilding.is_set():
-                raise Cancelled("the collection is being closed")
-            if report is not None:
-                report(stage, done, total)
-
-        return step
 
     def _left_out_of(self, loaded: LoadedIndex) -> Rows:
         """The rows that live but are not in a new index, because their embeddings are damaged."""
@@ -367,7 +328,7 @@ class Collection:
 
     def stop_rebuilding(self) -> None:
         """Have a rebuild that runs end at its next step, and start no other."""
-        self._stop_rebuilding.set()
+        self._rebuilds.stop()
 
     def close(self) -> None:
         """Stop a rebuild, finish the write that runs, fold the log into the catalogue and let go of the directory.
@@ -375,7 +336,7 @@ class Collection:
         Searches that still run may finish, or raise CollectionNotFound where they need the catalogue.
         """
         self.stop_rebuilding()
-        with self._rebuilding, self._changing:
+        with self._rebuilds.over(), self._changing:
             if not self._closed:
                 self._closed = True
                 self._reader.close()

@@ -14,7 +14,8 @@ from clipsearch.ports import Priority
 from clipsearch.rpc.status import to_status
 from clipsearch.services.call import Call, Stages
 from clipsearch.services.embed import Embedded, EmbedInput, ImageInput, TextInput
-from clipsearch.services.search import Found, ItemInput, QueryInput, SearchQuery, Term, VectorInput
+from clipsearch.services.query import ItemInput, QueryInput, SearchQuery, Term, VectorInput
+from clipsearch.services.search import Found
 from clipsearch.services.shaping import Shape
 from clipsearch.v1 import common_pb2, embedding_pb2, search_pb2
 

@@ -12,8 +12,8 @@ from clipsearch.rpc.status import to_status
 from clipsearch.services.catalogue import Change, CollectionStats, Content, ImagesInput, NewItem, StoredItem, Written
 from clipsearch.services.embed import TextInput
 from clipsearch.services.jobs import IndexManifest
+from clipsearch.services.query import VectorInput
 from clipsearch.services.recall import LiveRecall, QueryKind
-from clipsearch.services.search import VectorInput
 from clipsearch.v1 import catalogue_pb2 as pb
 
 _OUTCOMES = {

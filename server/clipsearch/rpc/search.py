@@ -5,7 +5,8 @@ from clipsearch.ports import Priority
 from clipsearch.rpc import convert
 from clipsearch.rpc.status import Context, answers_errors, to_status
 from clipsearch.services.call import Call
-from clipsearch.services.search import Found, SearchQuery, SearchService
+from clipsearch.services.query import SearchQuery
+from clipsearch.services.search import Found, SearchService
 from clipsearch.v1 import common_pb2, search_pb2_grpc
 from clipsearch.v1 import search_pb2 as pb
 

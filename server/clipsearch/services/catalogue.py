@@ -21,8 +21,8 @@ from clipsearch.errors import BadPageToken, ClipsearchError, InvalidInput, ItemN
 from clipsearch.services.call import Call, Stages
 from clipsearch.services.embed import Embedded, EmbedInput, EmbedService, ImageInput, TextInput
 from clipsearch.services.limits import RequestLimits
+from clipsearch.services.query import VectorInput, unit_vector
 from clipsearch.services.recall import LiveRecall, QueryKind, RecallMonitor
-from clipsearch.services.search import VectorInput, unit_vector
 from clipsearch.services.searcher import Vector
 
 # What the layer above needs of the layers below.

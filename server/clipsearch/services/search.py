@@ -1,7 +1,6 @@
 """Searching a collection by text, picture, vector or item, or by a weighted sum of several of them."""
 
 import asyncio
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,70 +10,31 @@ import numpy as np
 from clipsearch.batching.lane import Lane
 from clipsearch.catalogue.filters.compile import CompiledFilter, compile_filter
 from clipsearch.collection import Collection
-from clipsearch.data import DEFAULT, DataDirectory
+from clipsearch.data import DataDirectory
 from clipsearch.errors import (
-    BadVector,
     BadWeight,
     ClipsearchError,
     ItemNotFound,
     SequenceNotReached,
-    WrongDimension,
 )
 from clipsearch.ports import Vectors
 from clipsearch.services.call import Call, Stages
 from clipsearch.services.embed import Embedded, EmbedService, ImageInput, TextInput
 from clipsearch.services.limits import RequestLimits, check_nprobe
-from clipsearch.services.paging import mark_of, token_of
-from clipsearch.services.recall import QueryKind
+from clipsearch.services.paging import token_of
+from clipsearch.services.query import (
+    ItemInput,
+    SearchQuery,
+    Term,
+    VectorInput,
+    kind_of,
+    page_mark,
+    unit_vector,
+    weighted_sum,
+)
 from clipsearch.services.rounds import check_shape, fill_page, open_page
 from clipsearch.services.searcher import Lookup, Neighbours, Probe, Vector
 from clipsearch.services.shaping import Shape
-
-# A vector shorter than this has no direction worth the name; unit vectors are what callers send.
-MIN_NORM = 1e-6
-
-
-@dataclass(frozen=True, slots=True)
-class VectorInput:
-    """A query vector, float32 [dimension], of any length (norm)."""
-
-    vector: Vector
-
-
-@dataclass(frozen=True, slots=True)
-class ItemInput:
-    """An indexed item whose stored vector is the query."""
-
-    item_id: str
-
-
-QueryInput = TextInput | ImageInput | VectorInput | ItemInput
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """One part of a query and how much it counts; negative to look away from it. ``field`` is where it was given."""
-
-    query: QueryInput
-    weight: float = 1.0
-    field: str = "query"
-
-
-@dataclass(frozen=True, slots=True)
-class SearchQuery:
-    """One search, checked for shape but not yet against the limits. An empty ``filter`` lets everything through."""
-
-    terms: Sequence[Term]
-    top_k: int
-    collection: str = DEFAULT
-    nprobe: int | None = None
-    filter: str = ""
-    min_seq: int = 0
-    exclude_ids: Sequence[str] = ()
-    min_score: float | None = None
-    with_metadata: bool = False
-    with_vectors: bool = False
-    shape: Shape | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +84,7 @@ class SearchService:
         """Answer a search for a page, for one hit of each group or without near-duplicates; raises as ``search``."""
         max_depth = self._limits.max_search_depth
         check_shape(shape, query.top_k, max_depth)
-        mark = await asyncio.to_thread(_mark, query, shape)
+        mark = await asyncio.to_thread(page_mark, query, shape)
         page = await asyncio.to_thread(open_page, collection, shape, query.top_k, max_depth, mark)
         probe = await self._probe(query, collection)
         probe = replace(
@@ -196,7 +156,7 @@ class SearchService:
             condition=condition,
             excluded=frozenset(query.exclude_ids),
             min_score=query.min_score,
-            kind=_kind_of(query.terms),
+            kind=kind_of(query.terms),
         )
 
     async def _near(
@@ -213,7 +173,7 @@ class SearchService:
             near, stages = await self._looked_up(around, probe, call)
             return near, around, False, stages
         parts = await asyncio.gather(*(self._vector(term, collection, call) for term in query.terms))
-        target = _weighted_sum([part.vector for part in parts], [term.weight for term in query.terms])
+        target = weighted_sum([part.vector for part in parts], [term.weight for term in query.terms])
         near, stages = await self._looked_up(target, probe, call)
         longest = Stages.longest(part.stages for part in parts)
         longest.queue_s, longest.search_s = longest.queue_s + stages.queue_s, stages.search_s
@@ -260,64 +220,8 @@ class SearchService:
         return item.embedding.astype(np.float32)
 
 
-def _kind_of(terms: Sequence[Term]) -> QueryKind:
-    if len(terms) == 1 and isinstance(terms[0].query, TextInput):
-        return QueryKind.TEXT
-    if len(terms) == 1 and isinstance(terms[0].query, ImageInput | ItemInput):
-        return QueryKind.IMAGE
-    return QueryKind.VECTOR
-
-
-def _mark(query: SearchQuery, shape: Shape) -> bytes:
-    """What a page token is good for: all that decides which hits there are, and in which order."""
-    terms = [(_content(term.query), term.weight) for term in query.terms]
-    shaped = (shape.group_by, shape.collapse_above)
-    limits = (query.filter, tuple(query.exclude_ids), query.min_score, query.nprobe)
-    return mark_of((query.collection or DEFAULT, terms, limits, shaped))
-
-
-def _content(query: QueryInput) -> tuple[str, str | bytes]:
-    match query:
-        case TextInput(text):
-            return "text", text
-        case ImageInput(data):
-            return "image", hashlib.sha256(data).digest()
-        case VectorInput(vector):
-            return "vector", vector.tobytes()
-        case ItemInput(item_id):
-            return "item", item_id
-
-
 def _compiled(text: str, collection: Collection) -> CompiledFilter:
     """Parse a filter and have its first scan of the catalogue done, so that no lane waits for either."""
     condition = compile_filter(text)
     collection.allowed(condition, collection.view)
     return condition
-
-
-def _weighted_sum(vectors: Sequence[Vector], weights: Sequence[float]) -> Vector:
-    """Add up unit vectors; raises BadVector where they cancel out."""
-    total = np.asarray(weights, dtype=np.float64) @ np.stack(vectors)
-    norm = math.sqrt(total @ total)
-    if norm < MIN_NORM:
-        raise BadVector("the terms cancel each other out, so there is nothing to look for", field="terms")
-    unit: Vector = (total / norm).astype(np.float32)
-    return unit
-
-
-def unit_vector(vector: Vector, dimension: int, field: str = "vector") -> Vector:
-    """Normalise a caller's vector; raises WrongDimension or BadVector."""
-    if vector.shape != (dimension,):
-        raise WrongDimension(
-            f"the vector has {vector.size} components, the model {dimension}",
-            field=field,
-            metadata={"expected": str(dimension), "got": str(vector.size)},
-        )
-    # In float64 no float32 input overflows, so the norm is not finite only where a component is not.
-    wide = vector.astype(np.float64)
-    norm = math.sqrt(wide @ wide)
-    if not math.isfinite(norm):
-        raise BadVector("the vector holds NaN or infinity", field=field)
-    if norm < MIN_NORM:
-        raise BadVector("the vector has no length, so no direction", field=field)
-    return (wide / norm).astype(np.float32)
