@@ -10,7 +10,6 @@ import pytest
 from clipsearch.backups import take_snapshot
 from clipsearch.index.storage import newest_snapshot
 from clipsearch.offline import Request
-from clipsearch.services.build_report import unreported
 from clipsearch.verification import verify
 from tests.integration.build_support import run, unit
 
@@ -46,5 +45,5 @@ def test_a_snapshot_without_room_leaves_nothing(origin: Path, tmp_path: Path, ro
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout == "full\n", done.stderr
     assert list((tmp_path / "snapshots").iterdir()) == []
-    take_snapshot({"origin": origin}, tmp_path / "snapshots/full", unreported)
+    take_snapshot({"origin": origin}, tmp_path / "snapshots/full", lambda stage, done, total: None)
     assert verify(tmp_path / "snapshots/full/origin").ok

@@ -29,11 +29,5 @@ def open_rows(directory: Path, n: int) -> Rows:
     return np.asarray(rows, dtype=np.int64)
 
 
-def position_of(rows: Rows, row: int) -> int | None:
-    """Return where ``row`` is among ascending ``rows``, None where it is not."""
-    position = int(np.searchsorted(rows, row))
-    return position if position < len(rows) and rows[position] == row else None
-
-
 def _ascends(rows: Rows) -> bool:
     return bool((len(rows) == 0 or rows[0] >= 0) and np.all(np.diff(rows) > 0))

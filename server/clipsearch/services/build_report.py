@@ -16,10 +16,6 @@ Report = Callable[[str, int, int], None]
 REJECTS = "rejects.jsonl"
 
 
-def unreported(stage: str, done: int, total: int) -> None:
-    """Report to nobody."""
-
-
 @dataclass(slots=True)
 class Tally:
     """What became of the source's items.
