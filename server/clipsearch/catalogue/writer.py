@@ -102,12 +102,6 @@ class CatalogueWriter:
         with storage_errors(self._path):
             return self._next_numbers().seq - 1
 
-    @property
-    def next_row(self) -> int:
-        """The number that the next row will get; all below it are committed."""
-        with storage_errors(self._path):
-            return self._next_numbers().row
-
     def known(self, ids: Sequence[str]) -> dict[str, Known]:
         """Return what is stored about those of ``ids`` that live; every id must be a usable one."""
         with storage_errors(self._path):

@@ -33,13 +33,14 @@ class Catalogue:
     def __init__(self, directory: Path) -> None:
         self._path = catalogue_file(directory)
         self._writer = CatalogueWriter(directory, 1, None)
+        self._rows = 0
         self._local = threading.local()
         self._opened: list[sqlite3.Connection] = []
         self.asked: list[tuple[SqlValue, ...]] = []
         self.gates: dict[str, threading.Barrier] = {}
 
     def grow(self, count: int) -> int:
-        first = self._writer.next_row
+        first, self._rows = self._rows, self._rows + count
         vector = np.ones(1, dtype=np.float16)
         rows = range(first, first + count)
         self._writer.apply([Upsert([Item(f"item{row}", metadata_json(metadata_of(row)), vector) for row in rows])])
