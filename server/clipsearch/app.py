@@ -115,10 +115,12 @@ class App:
                     images=lanes.image,
                     preprocessor=encoders.preprocessor,
                     dimension=dimension,
+                    weight_hash=encoders.manifest.weight_hash,
                     threads=max(1, settings.cores // 4),
                 ),
                 snapshots=settings.snapshots,
                 imports=settings.imports,
+                exports=settings.exports,
             )
         return RpcServer(
             RpcOptions(settings.listen, settings.max_message_bytes, settings.max_concurrent_streams),

@@ -5,10 +5,7 @@ The index comes first: it is then never newer than the catalogue beside it, and 
 delta. Nothing appears under its name before it is whole and on the disk.
 """
 
-import shutil
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +13,7 @@ from clipsearch.catalogue.backup import backup
 from clipsearch.catalogue.schema import catalogue_file
 from clipsearch.catalogue.verify import verify_catalogue
 from clipsearch.data import collection_directories
-from clipsearch.disk import disk_errors, flush
+from clipsearch.disk import appearing, disk_errors
 from clipsearch.errors import CollectionExists, CollectionNotFound, SnapshotExists, UnusableIndex
 from clipsearch.index.storage import copy_newest
 from clipsearch.verification import verify
@@ -44,7 +41,8 @@ def take_snapshot(
     with disk_errors("the snapshot"):
         if to.exists():
             raise SnapshotExists("there is a directory of this name already")
-        with _appearing(to) as unfinished:
+        with appearing(to) as unfinished:
+            unfinished.mkdir()
             for n, (name, directory) in enumerate(collections.items()):
                 report("copying", n, len(collections))
                 copies[name] = _copy(directory, unfinished / name)
@@ -70,7 +68,7 @@ def restore(snapshot: Path, data: Path, only: str | None = None) -> dict[str, Co
     copies = {}
     with disk_errors("restoring"):
         for name, path in wanted.items():
-            with _appearing(data / name) as unfinished:
+            with appearing(data / name) as unfinished:
                 copies[name] = _copy(path, unfinished, with_index=sound[name])
     return copies
 
@@ -97,20 +95,3 @@ def _copy(collection: Path, to: Path, *, with_index: bool = True) -> CollectionC
         raise UnusableIndex("the collection was deleted and made again while it was being copied")
     disk_bytes = sum(path.stat().st_size for path in to.rglob("*") if path.is_file())
     return CollectionCopy(copied.seq, copied.items, manifest.seq if manifest else None, disk_bytes)
-
-
-@contextmanager
-def _appearing(final: Path) -> Iterator[Path]:
-    """Give a directory to fill, which becomes ``final`` at the end and is gone where something is raised."""
-    final.parent.mkdir(parents=True, exist_ok=True)
-    # Hidden, so that nobody takes it for a collection or for a snapshot; a crash leaves it, and it may be deleted then.
-    unfinished = final.with_name(f".{final.name}.{uuid.uuid4().hex[:12]}")
-    unfinished.mkdir()
-    try:
-        yield unfinished
-        flush(unfinished)
-        unfinished.rename(final)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-    flush(final.parent)

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +21,28 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def appearing(final: Path) -> Iterator[Path]:
+    """Give a free name for a file or directory, which is ``final`` once it is whole and flushed; directories are made.
+
+    It is gone again where something is raised, and a file that ``final`` was until then stays as it was.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    # Hidden, so that nobody takes it for something whole; a crash leaves it, and it may be deleted then.
+    unfinished = final.with_name(f".{final.name}.{uuid.uuid4().hex[:12]}")
+    try:
+        yield unfinished
+        flush(unfinished)
+        unfinished.replace(final)
+    except BaseException:
+        if unfinished.is_dir():
+            shutil.rmtree(unfinished, ignore_errors=True)
+        else:
+            unfinished.unlink(missing_ok=True)
+        raise
+    flush(final.parent)
 
 
 @contextmanager

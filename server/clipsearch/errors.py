@@ -113,6 +113,12 @@ class WrongDimension(InvalidInput):
     reason = "VECTOR_WRONG_DIMENSION"
 
 
+class WrongModel(InvalidInput):
+    """A file whose vectors were made by another model than the server's: they do not compare with its own."""
+
+    reason = "VECTOR_WRONG_MODEL"
+
+
 class BadVector(InvalidInput):
     """A vector holding NaN or infinity, or of zero length (norm)."""
 
@@ -273,6 +279,13 @@ class SnapshotExists(ClipsearchError):
 
     code = Code.ALREADY_EXISTS
     reason = "SNAPSHOT_EXISTS"
+
+
+class ExportExists(ClipsearchError):
+    """There is something of the export's name already, and it is no file or may not be overwritten."""
+
+    code = Code.ALREADY_EXISTS
+    reason = "EXPORT_EXISTS"
 
 
 class NotConfigured(ClipsearchError):

@@ -27,7 +27,7 @@ from clipsearch.services.build_index import (
 from clipsearch.services.build_pictures import Embedder
 from clipsearch.services.build_report import RejectLog, Report, Tally
 from clipsearch.services.build_source import vectors_opener
-from clipsearch.services.build_vectors import VectorSource
+from clipsearch.services.build_vectors import VectorSource, check_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,8 @@ class Outcome:
 def build_offline(request: Request, options: IndexOptions, report: Report) -> Outcome:
     """Fill the catalogue of ``request.out`` from the source and derive its index.
 
-    Raises InvalidInput for a source or an option that makes no sense, UnusableBundle, DeviceUnavailable, and
-    UnusableIndex where the directory holds something that this source must not be mixed with.
+    Raises InvalidInput for a source or an option that makes no sense, WrongModel, UnusableBundle, DeviceUnavailable,
+    and UnusableIndex where the directory holds something that this source must not be mixed with.
     """
     encoders = None
     if request.bundle is not None:
@@ -106,6 +106,8 @@ def _sources(
                 f"{request.source} holds vectors of dimension {vectors.dimension}, the bundle makes "
                 f"{encoders.manifest.dimension}"
             )
+        if encoders is not None:
+            check_model(request.source, vectors, encoders.manifest.weight_hash)
         yield rejects, vectors, vectors.dimension
 
 

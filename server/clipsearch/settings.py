@@ -32,6 +32,7 @@ class Settings(BaseSettings):
         None, description="Directory that Snapshot may copy collections into; none: it may not."
     )
     imports: Path | None = Field(None, description="Directory that ImportItems may load from; none: it may not.")
+    exports: Path | None = Field(None, description="Directory that ExportItems may write into; none: it may not.")
     listen: str = Field("127.0.0.1:50051", description="Address and port to listen on; port 0 picks a free one.")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where the model runs; auto takes CUDA if there."
@@ -117,7 +118,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _beside_the_data(self) -> "Settings":
-        for name in ("snapshots", "imports"):
+        for name in ("snapshots", "imports", "exports"):
             path: Path | None = getattr(self, name)
             if self.data and path and path.resolve().is_relative_to(self.data.resolve()):
                 raise ValueError(f"{name} must not be inside data, where every directory is a collection")

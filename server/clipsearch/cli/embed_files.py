@@ -13,14 +13,11 @@ from typing import Any, Self
 import numpy as np
 
 from clipsearch.errors import ConfigError
+from clipsearch.item_files import WEIGHT_HASH
 from clipsearch.ports import Vectors
 
 ROWS_PER_GROUP = 4096
 """Rows gathered before they are written: one Parquet row group."""
-
-HASH_KEY = "clipsearch.weight_hash"
-"""Key of the file metadata that says which weights made the vectors; others do not compare with them."""
-
 
 Block = tuple[list[str], Vectors]
 """Ids and float32 [n, dimension], in the order of the source."""
@@ -62,7 +59,7 @@ class ParquetOutput(Output):
         self._path, self._partial = path, _partial(path)
         vector = pyarrow.list_(pyarrow.float32(), dimension)
         fields = [pyarrow.field("id", pyarrow.string()), pyarrow.field("embedding", vector)]
-        self._schema: Any = pyarrow.schema(fields, metadata={HASH_KEY: weight_hash})
+        self._schema: Any = pyarrow.schema(fields, metadata={WEIGHT_HASH: weight_hash})
         self._writer: Any = pyarrow.parquet.ParquetWriter(self._partial, self._schema)
 
     def write(self, ids: list[str], vectors: Vectors) -> None:

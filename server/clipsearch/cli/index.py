@@ -22,6 +22,7 @@ STAGES = {
     "checking": "Searching exactly",
     "tuning": "Tuning",
     "copying": "Copying",
+    "exporting": "Exporting",
 }
 
 

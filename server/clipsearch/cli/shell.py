@@ -31,6 +31,7 @@ VERBS: Mapping[str, Verb] = {
     "search": Verb("clipsearch.cli.search:search", "Ask a server for what is nearest to a text or picture.", "cli"),
     "embed": Verb("clipsearch.cli.embed:embed", "Embed pictures or lines of text into a file.", "cli"),
     "import": Verb("clipsearch.cli.load:import_items", "Have a server load items that lie beside it.", "cli"),
+    "dump": Verb("clipsearch.cli.dump:dump", "Have a server write a collection to a Parquet file.", "cli"),
     "snapshot": Verb("clipsearch.cli.snapshot:snapshot", "Have a server copy its collections.", "cli"),
     "restore": Verb("clipsearch.cli.storage:restore", "Put collections of a snapshot into a data directory.", "cpu"),
     "verify": Verb("clipsearch.cli.storage:verify", "Check every collection of a data directory.", "cpu"),

@@ -67,6 +67,10 @@ class CatalogueServicer(catalogue_pb2_grpc.CatalogueServiceServicer):
         return operation(self._long().import_items(request.collection, request.path, request.metadata_path))
 
     @answers_errors
+    async def ExportItems(self, request: pb.ExportItemsRequest, context: Context) -> operations_pb2.Operation:
+        return operation(self._long().export_items(request.collection, request.path, overwrite=request.overwrite))
+
+    @answers_errors
     async def CreateCollection(
         self, request: pb.CreateCollectionRequest, context: Context
     ) -> pb.CreateCollectionResponse:

@@ -8,7 +8,17 @@ from google.protobuf.message import Message
 
 from clipsearch.rpc.convert_catalogue import index_stats
 from clipsearch.rpc.status import to_status
-from clipsearch.services.jobs import Imported, ImportOf, IndexManifest, RebuildOf, SnapshotOf, SnapshotTaken, Tally
+from clipsearch.services.jobs import (
+    Exported,
+    ExportOf,
+    Imported,
+    ImportOf,
+    IndexManifest,
+    RebuildOf,
+    SnapshotOf,
+    SnapshotTaken,
+    Tally,
+)
 from clipsearch.services.operations import About, Operation
 from clipsearch.v1 import catalogue_pb2 as pb
 
@@ -72,6 +82,18 @@ def _(about: ImportOf, job: Operation) -> Message:
     )
 
 
+@_metadata.register
+def _(about: ExportOf, job: Operation) -> Message:
+    return pb.ExportItemsMetadata(
+        collection=about.collection,
+        path=about.path,
+        stage=job.stage,
+        done_steps=job.done_steps,
+        total_steps=job.total_steps,
+        start_time=_started(job),
+    )
+
+
 @_response.register
 def _(result: IndexManifest) -> Message:
     return pb.RebuildIndexResponse(index=index_stats(result))
@@ -100,6 +122,17 @@ def _(result: Imported) -> Message:
         for one in result.first_rejects
     ]
     return pb.ImportItemsResponse(counts=_counts(result.tally), first_rejects=rejects, sequence_number=result.seq)
+
+
+@_response.register
+def _(result: Exported) -> Message:
+    return pb.ExportItemsResponse(
+        items=result.items,
+        sequence_number=result.seq,
+        damaged_items=result.damaged,
+        first_damaged_ids=result.first_damaged,
+        file_bytes=result.file_bytes,
+    )
 
 
 def _counts(tally: Tally) -> pb.ImportCounts:

@@ -6,7 +6,6 @@ was interrupted, by Ctrl-C or ``kill -9``, continues by being run again: what is
 over. Items that are stored but no longer in the source are kept.
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -114,8 +113,8 @@ class Build:
         units = self._unit([row.where for row in rows], stacked)
         self._put(
             [
-                (row.where, Item(row.id, row.metadata, vector, hashlib.sha256(given.tobytes()).digest()))
-                for row, given, vector in zip(rows, stacked, units, strict=True)
+                (row.where, Item(row.id, row.metadata, vector, row.content_hash, row.uri))
+                for row, vector in zip(rows, units, strict=True)
                 if vector is not None
             ]
         )

@@ -1,7 +1,8 @@
-"""Parquet as a source of ready vectors: its other columns become metadata."""
+"""Parquet as a source of ready vectors: its other columns become metadata, unless it is an exported collection."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -11,17 +12,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.catalogue.items import metadata_json
-from clipsearch.errors import InvalidInput
+from clipsearch.errors import ClipsearchError, InvalidInput
+from clipsearch.item_files import WEIGHT_HASH
+from clipsearch.services.build_exported import check_exported, exported_row, is_exported
 from clipsearch.services.build_metadata import MetadataRow, read_metadata
 from clipsearch.services.build_report import Rejects, Tally
-from clipsearch.services.build_vectors import BLOCK, VectorRow, VectorSource
+from clipsearch.services.build_vectors import BLOCK, VectorRow, VectorSource, vector_hash
+
+Vector = NDArray[Any] | None
+Columns = Mapping[str, object]
+"""The values of a row's columns but for the embedding, by name."""
 
 
 def open_parquet(path: Path, metadata: Path | None, rejects: Rejects, tally: Tally) -> VectorSource:
     """Open a file with a column ``id`` and a column ``embedding`` (lists of floats); the others become metadata.
 
-    Rows of a ``metadata`` file are added by id and win over columns of the same name. Raises InvalidInput where the
-    file lacks a column or the embeddings are something else.
+    In a file that an export wrote they are the item's own metadata, uri and content hash. Rows of a ``metadata`` file
+    are added by id and win over what has the same name. Raises InvalidInput where the file lacks a column or its
+    columns are something else.
     """
     import pyarrow
     import pyarrow.parquet
@@ -35,16 +43,28 @@ def open_parquet(path: Path, metadata: Path | None, rejects: Rejects, tally: Tal
     if missing:
         raise InvalidInput(f"{path} has no column {' and no column '.join(sorted(missing))}", field="source")
     dimension = _dimension(path, file, schema.field("embedding").type)
+    about = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
+    if is_exported(about):
+        check_exported(path, schema, about)
 
     joined = None if metadata is None else _by_id(metadata, rejects, tally)
-    return VectorSource(file.metadata.num_rows, dimension, _Rows(path, joined, rejects, tally).blocks(file))
+    row = exported_row if is_exported(about) else _row
+    blocks = _Rows(path, row, joined, rejects, tally).blocks(file)
+    return VectorSource(file.metadata.num_rows, dimension, about.get(WEIGHT_HASH), blocks)
 
 
 class _Rows:
     """Turns record batches into rows, joining metadata by id."""
 
-    def __init__(self, path: Path, joined: dict[str, MetadataRow] | None, rejects: Rejects, tally: Tally) -> None:
-        self._path, self._joined, self._rejects, self._tally = path, joined, rejects, tally
+    def __init__(
+        self,
+        path: Path,
+        row: Callable[[str, str, Vector, Columns], VectorRow],
+        joined: dict[str, MetadataRow] | None,
+        rejects: Rejects,
+        tally: Tally,
+    ) -> None:
+        self._path, self._make, self._joined, self._rejects, self._tally = path, row, joined, rejects, tally
 
     def blocks(self, file: Any) -> Iterator[Sequence[VectorRow]]:
         number = 0
@@ -60,18 +80,29 @@ class _Rows:
                 left.where, "METADATA_WITHOUT_VECTOR", f"no row of {self._path.name} has the id {left.id!r}"
             )
 
-    def _row(self, where: str, vector: NDArray[Any] | None, values: dict[str, object]) -> VectorRow | None:
+    def _row(self, where: str, vector: Vector, values: Columns) -> VectorRow | None:
         item_id = "" if values["id"] is None else str(values["id"])
-        plain = {name: _plain(value) for name, value in values.items() if name != "id" and value is not None}
+        extra = None
         if self._joined is not None:
             extra = self._joined.pop(item_id, None)
             self._tally.without_metadata += extra is None
-            plain |= {} if extra is None else json.loads(extra.json)
         try:
-            return VectorRow(where, item_id, vector, metadata_json(plain))
-        except InvalidInput as error:
-            self._rejects.add(where, "METADATA_NOT_USABLE", error.message)
+            row = self._make(where, item_id, vector, values)
+            return row if extra is None else replace(row, metadata=_merged(row.metadata, extra.json))
+        except ClipsearchError as error:
+            self._rejects.error(where, error)
             return None
+
+
+def _row(where: str, item_id: str, vector: Vector, values: Columns) -> VectorRow:
+    """A row of any file; raises BadMetadata where its other columns cannot be stored."""
+    plain = {name: _plain(value) for name, value in values.items() if name != "id" and value is not None}
+    content_hash = None if vector is None else vector_hash(vector)
+    return VectorRow(where, item_id, vector, metadata_json(plain), content_hash)
+
+
+def _merged(metadata: str, over: str) -> str:
+    return metadata_json(json.loads(metadata) | json.loads(over))
 
 
 def _dimension(path: Path, file: Any, kind: Any) -> int:

@@ -1,5 +1,6 @@
 """Ready vectors as a source: what every kind yields, how vectors are checked, and the ``.npy`` kind."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.errors import BadVector, InvalidInput
+from clipsearch.errors import BadVector, InvalidInput, WrongModel
 from clipsearch.ports import Vectors
 from clipsearch.services.build_metadata import MetadataRow, count_rows, read_metadata
 from clipsearch.services.build_report import Rejects, Tally
@@ -23,40 +24,74 @@ MIN_NORM = 1e-6
 UNIT_TOLERANCE = 1e-3
 """Vectors this close to unit length count as unit: float16 storage moves them as much."""
 
+ROUNDED_TOLERANCE = 5e-4
+"""How far from unit length rounding to float16, half a unit in eleven bits of each coordinate, can bring a vector."""
+
 
 @dataclass(frozen=True, slots=True)
 class VectorRow:
-    """One item: where it stands, its id, its vector as given (None where it is missing) and its metadata as JSON."""
+    """One item: where it stands, its id, its vector as given (None where it is missing) and its metadata as JSON.
+
+    ``content_hash`` and ``uri`` are as in an Item.
+    """
 
     where: str
     id: str
     vector: NDArray[Any] | None
     metadata: str
+    content_hash: bytes | None
+    uri: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class VectorSource:
-    """``size`` rows of ``dimension`` coordinates, in blocks."""
+    """``size`` rows of ``dimension`` coordinates, in blocks; ``weight_hash`` tells the model, where the source does."""
 
     size: int
     dimension: int
+    weight_hash: str | None
     blocks: Iterator[Sequence[VectorRow]]
 
 
 def unit_rows(vectors: NDArray[Any], tally: Tally) -> tuple[Vectors, list[BadVector | None]]:
-    """Scale [n, d] rows to unit length, float32; returns them with an error for each row that has no direction."""
+    """Scale [n, d] rows to unit length, float32; returns them with an error for each row that has no direction.
+
+    A row that is of unit length but for what float16 rounds away, and that float16 holds exactly, is returned as it is:
+    scaling would round it once more, and what was exported would come back as something else.
+    """
     wide = np.asarray(vectors, dtype=np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         norms = np.sqrt(np.square(wide).sum(axis=1))
+        exact = (wide.astype(np.float16) == wide).all(axis=1)
     errors: list[BadVector | None] = [None] * len(wide)
     for i in np.flatnonzero(~np.isfinite(norms)):
         errors[i] = BadVector("the vector holds NaN or infinity")
     for i in np.flatnonzero(norms < MIN_NORM):
         errors[i] = BadVector("the vector has no length, so no direction")
     usable = np.array([error is None for error in errors], dtype=bool)
-    tally.normalised += int((np.abs(norms[usable] - 1) > UNIT_TOLERANCE).sum())
-    norms[~usable] = 1
+    distance = np.abs(norms - 1)
+    tally.normalised += int((distance[usable] > UNIT_TOLERANCE).sum())
+    norms[~usable | (exact & (distance <= ROUNDED_TOLERANCE))] = 1
     return (wide / norms[:, None]).astype(np.float32), errors
+
+
+def check_model(path: Path, source: VectorSource, weight_hash: str) -> None:
+    """Raise WrongModel where a source says that its vectors are of other weights than these."""
+    if source.weight_hash not in {None, weight_hash}:
+        raise WrongModel(
+            f"the vectors of {path} were made by another model (weights {_short(source.weight_hash)}, this one has "
+            f"{_short(weight_hash)}); they do not compare",
+            field="source",
+        )
+
+
+def _short(weight_hash: str | None) -> str:
+    return (weight_hash or "unknown")[:12]
+
+
+def vector_hash(vector: NDArray[Any]) -> bytes:
+    """Return what identifies a ready vector: the SHA-256 of it as float32."""
+    return hashlib.sha256(np.asarray(vector, dtype=np.float32).tobytes()).digest()
 
 
 def open_npy(path: Path, metadata: Path | None, rejects: Rejects, tally: Tally) -> VectorSource:
@@ -87,9 +122,10 @@ def open_npy(path: Path, metadata: Path | None, rejects: Rejects, tally: Tally) 
                 _npy_row(path, start + i, vector, row) for i, (vector, row) in enumerate(zip(block, rows, strict=True))
             ]
 
-    return VectorSource(size, dimension, blocks())
+    return VectorSource(size, dimension, None, blocks())
 
 
 def _npy_row(path: Path, number: int, vector: NDArray[Any], row: MetadataRow | None) -> VectorRow:
     item_id = row.id if row is not None and row.id is not None else str(number)
-    return VectorRow(f"{path.name}:{number}", item_id, vector, "{}" if row is None else row.json)
+    metadata = "{}" if row is None else row.json
+    return VectorRow(f"{path.name}:{number}", item_id, vector, metadata, vector_hash(vector))

@@ -29,6 +29,7 @@ from clipsearch.services.build import Build
 from clipsearch.services.build_pictures import Embedder
 from clipsearch.services.build_report import FirstRejects, Reject, Report, Tally
 from clipsearch.services.build_source import vectors_opener
+from clipsearch.services.build_vectors import check_model
 from clipsearch.services.catalogue import Write, WriteLane
 from clipsearch.services.embed import Encode, ImageLane
 
@@ -61,11 +62,13 @@ class Importer:
         images: ImageLane,
         preprocessor: ImagePreprocessor,
         dimension: int,
+        weight_hash: str,
         threads: int,
     ) -> None:
-        """``threads`` decode pictures; ``dimension`` is what both the image lane and the collections have."""
+        """``threads`` decode pictures; ``dimension`` and ``weight_hash`` are those of the model of lanes and data."""
         self._data, self._write, self._images = data, write, images
-        self._preprocessor, self._dimension, self._threads = preprocessor, dimension, threads
+        self._preprocessor, self._threads = preprocessor, threads
+        self._dimension, self._weight_hash = dimension, weight_hash
 
     def load(
         self,
@@ -80,7 +83,8 @@ class Importer:
         """Store a source, a directory of pictures or a file of vectors; ``loop`` is the lanes' and runs meanwhile.
 
         ``tally`` counts as it goes. Raises InvalidInput where the source or its metadata make no sense, WrongDimension,
-        what the write lane raises for a whole chunk, and what ``report`` raises; all chunks before that are stored.
+        WrongModel, what the write lane raises for a whole chunk, and what ``report`` raises; all chunks before that are
+        stored.
         """
         rejects = FirstRejects(tally, REJECTS_TOLD)
         build = Build(_WriteLaneStore(self._data, self._write, collection, loop), rejects, tally, report)
@@ -94,6 +98,7 @@ class Importer:
                 raise WrongDimension(
                     f"{source} holds vectors of dimension {vectors.dimension}, the collection has {self._dimension}"
                 )
+            check_model(source, vectors, self._weight_hash)
             build.vectors(vectors)
         return Imported(tally, rejects.first, self._data.collection(collection).view.seq)
 

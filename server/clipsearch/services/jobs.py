@@ -10,15 +10,27 @@ from typing import ClassVar
 from clipsearch.backups import CollectionCopy, take_snapshot
 from clipsearch.data import DEFAULT, DataDirectory
 from clipsearch.disk import inside
-from clipsearch.errors import NotConfigured, PathNotFound, SnapshotExists
+from clipsearch.errors import InvalidInput, NotConfigured, PathNotFound, SnapshotExists
 from clipsearch.index.manifest import IndexManifest
 from clipsearch.services.build_report import Report, Tally
 from clipsearch.services.build_source import vectors_opener
+from clipsearch.services.exports import Exported, check_free, export_items
 from clipsearch.services.imports import Imported, Importer, told_remotely
 from clipsearch.services.operations import Operation, Operations
 
 # What the layer above needs of the layers below.
-__all__ = ["ImportOf", "Imported", "IndexManifest", "Jobs", "RebuildOf", "SnapshotOf", "SnapshotTaken", "Tally"]
+__all__ = [
+    "ExportOf",
+    "Exported",
+    "ImportOf",
+    "Imported",
+    "IndexManifest",
+    "Jobs",
+    "RebuildOf",
+    "SnapshotOf",
+    "SnapshotTaken",
+    "Tally",
+]
 
 Rebuild = Callable[[str, Report], IndexManifest]
 """Builds the index of a collection anew, and returns its manifest."""
@@ -69,6 +81,17 @@ class ImportOf:
         return self.collection
 
 
+@dataclass(frozen=True, slots=True)
+class ExportOf:
+    """What an export is about: the collection, and the path as the caller gave it; its result is an Exported."""
+
+    collection: str
+    path: str
+    kind: ClassVar[str] = "export"
+    subject: ClassVar[str] = "items"
+    """One at a time, as of snapshots: so no two of them can mean the same file either."""
+
+
 class Jobs:
     """Starts the jobs: what is wrong with a request is raised at once, what goes wrong later is the operation's."""
 
@@ -81,14 +104,16 @@ class Jobs:
         importer: Importer,
         snapshots: Path | None,
         imports: Path | None,
+        exports: Path | None,
     ) -> None:
-        """Take the directories to copy collections into and to load items from; None where that may not be done."""
+        """Take the directories to copy collections into, to load items from and to write them into; None: may not."""
         self._operations = operations
         self._data = data
         self._rebuild = rebuild
         self._importer = importer
         self._snapshots = snapshots
         self._imports = imports
+        self._exports = exports
 
     def rebuild(self, collection: str) -> Operation:
         """Build an index anew; raises CollectionNotFound, RebuildRunning or OperationRunning."""
@@ -129,6 +154,22 @@ class Jobs:
                 return self._importer.load(name, source, metadata, tally=tally, report=report, loop=loop)
 
         return self._operations.start(ImportOf(name, path, tally), work)
+
+    def export_items(self, collection: str, path: str, *, overwrite: bool) -> Operation:
+        """Write a collection's items into a Parquet file below the server's own directory for them.
+
+        Raises NotConfigured, PathNotAllowed, InvalidInput for another ending, ExportExists, CollectionNotFound or
+        OperationRunning.
+        """
+        to = inside(_configured(self._exports, "exports"), path, "path")
+        if to.suffix != ".parquet":
+            raise InvalidInput("the name of an export must end in .parquet", field="path")
+        check_free(to, overwrite=overwrite)
+        name = collection or DEFAULT
+        directory = self._data.collection(name).directory
+        return self._operations.start(
+            ExportOf(name, path), lambda report: export_items(directory, to, report, overwrite=overwrite)
+        )
 
 
 def _existing(root: Path, given: str, field: str) -> Path:

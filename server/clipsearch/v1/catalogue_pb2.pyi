@@ -742,7 +742,7 @@ class ImportItemsRequest(_message.Message):
     """The collection to load into; `default` if empty."""
     path: _builtins.str
     """What to load: a directory of pictures, an .npy array of vectors, or a Parquet file with the columns `id` and
-    `embedding`. A path relative to the server's `imports` directory, which it must not leave.
+    `embedding`, such as ExportItems writes. A path relative to the server's `imports` directory, which it must not leave.
     """
     metadata_path: _builtins.str
     """Metadata of the items: a CSV, TSV or JSON Lines file under the same directory; none if empty."""
@@ -938,6 +938,122 @@ class ImportReject(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ImportReject: _TypeAlias = ImportReject  # noqa: Y015
+
+@_typing.final
+class ExportItemsRequest(_message.Message):
+    """Request of ExportItems."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    OVERWRITE_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """The collection to write out; `default` if empty."""
+    path: _builtins.str
+    """The file to make, its name ending in `.parquet`: a path relative to the server's `exports` directory, which it must
+    not leave.
+    """
+    overwrite: _builtins.bool
+    """Whether a file of this name may be replaced. It stays as it is until the new one is whole."""
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        path: _builtins.str = ...,
+        overwrite: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "overwrite", b"overwrite", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportItemsRequest: _TypeAlias = ExportItemsRequest  # noqa: Y015
+
+@_typing.final
+class ExportItemsMetadata(_message.Message):
+    """How far an export is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    DONE_STEPS_FIELD_NUMBER: _builtins.int
+    TOTAL_STEPS_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """The collection."""
+    path: _builtins.str
+    """The file that is being made, as in the request."""
+    stage: _builtins.str
+    """What is being done: exporting."""
+    done_steps: _builtins.int
+    """Items that are done."""
+    total_steps: _builtins.int
+    """Items in all."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When the export began."""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        path: _builtins.str = ...,
+        stage: _builtins.str = ...,
+        done_steps: _builtins.int = ...,
+        total_steps: _builtins.int = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "done_steps", b"done_steps", "path", b"path", "stage", b"stage", "start_time", b"start_time", "total_steps", b"total_steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportItemsMetadata: _TypeAlias = ExportItemsMetadata  # noqa: Y015
+
+@_typing.final
+class ExportItemsResponse(_message.Message):
+    """What an export wrote."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    SEQUENCE_NUMBER_FIELD_NUMBER: _builtins.int
+    DAMAGED_ITEMS_FIELD_NUMBER: _builtins.int
+    FIRST_DAMAGED_IDS_FIELD_NUMBER: _builtins.int
+    FILE_BYTES_FIELD_NUMBER: _builtins.int
+    items: _builtins.int
+    """Items in the file."""
+    sequence_number: _builtins.int
+    """The sequence number of the last write that is in the file."""
+    damaged_items: _builtins.int
+    """Items that were left out, because their stored embeddings do not match their checksums."""
+    file_bytes: _builtins.int
+    """Bytes of the file."""
+    @_builtins.property
+    def first_damaged_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The ids of the first 100 of them."""
+
+    def __init__(
+        self,
+        *,
+        items: _builtins.int = ...,
+        sequence_number: _builtins.int = ...,
+        damaged_items: _builtins.int = ...,
+        first_damaged_ids: _abc.Iterable[_builtins.str] | None = ...,
+        file_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["damaged_items", b"damaged_items", "file_bytes", b"file_bytes", "first_damaged_ids", b"first_damaged_ids", "items", b"items", "sequence_number", b"sequence_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportItemsResponse: _TypeAlias = ExportItemsResponse  # noqa: Y015
 
 @_typing.final
 class CreateCollectionRequest(_message.Message):

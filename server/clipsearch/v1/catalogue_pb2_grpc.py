@@ -71,6 +71,11 @@ class CatalogueServiceStub(object):
                 request_serializer=clipsearch_dot_v1_dot_catalogue__pb2.ImportItemsRequest.SerializeToString,
                 response_deserializer=google_dot_longrunning_dot_operations__pb2.Operation.FromString,
                 _registered_method=True)
+        self.ExportItems = channel.unary_unary(
+                '/clipsearch.v1.CatalogueService/ExportItems',
+                request_serializer=clipsearch_dot_v1_dot_catalogue__pb2.ExportItemsRequest.SerializeToString,
+                response_deserializer=google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+                _registered_method=True)
         self.CreateCollection = channel.unary_unary(
                 '/clipsearch.v1.CatalogueService/CreateCollection',
                 request_serializer=clipsearch_dot_v1_dot_catalogue__pb2.CreateCollectionRequest.SerializeToString,
@@ -160,6 +165,19 @@ class CatalogueServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportItems(self, request, context):
+        """Writes every item of a collection, as it stands at one moment, into a Parquet file on the server, beside serving:
+        what ImportItems loads again, into this collection or another one of the same model. The file appears under its name
+        when it is whole. The operation's metadata is ExportItemsMetadata, its response an ExportItemsResponse.
+        FAILED_PRECONDITION where the server has no `exports` directory, ALREADY_EXISTS where there is something of this name
+        that may not be overwritten, ABORTED while another export runs.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateCollection(self, request, context):
         """Makes an empty collection.
         """
@@ -224,6 +242,11 @@ def add_CatalogueServiceServicer_to_server(servicer, server):
             'ImportItems': grpc.unary_unary_rpc_method_handler(
                     servicer.ImportItems,
                     request_deserializer=clipsearch_dot_v1_dot_catalogue__pb2.ImportItemsRequest.FromString,
+                    response_serializer=google_dot_longrunning_dot_operations__pb2.Operation.SerializeToString,
+            ),
+            'ExportItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportItems,
+                    request_deserializer=clipsearch_dot_v1_dot_catalogue__pb2.ExportItemsRequest.FromString,
                     response_serializer=google_dot_longrunning_dot_operations__pb2.Operation.SerializeToString,
             ),
             'CreateCollection': grpc.unary_unary_rpc_method_handler(
@@ -436,6 +459,33 @@ class CatalogueService(object):
             target,
             '/clipsearch.v1.CatalogueService/ImportItems',
             clipsearch_dot_v1_dot_catalogue__pb2.ImportItemsRequest.SerializeToString,
+            google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clipsearch.v1.CatalogueService/ExportItems',
+            clipsearch_dot_v1_dot_catalogue__pb2.ExportItemsRequest.SerializeToString,
             google_dot_longrunning_dot_operations__pb2.Operation.FromString,
             options,
             channel_credentials,

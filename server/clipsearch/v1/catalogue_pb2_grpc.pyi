@@ -66,6 +66,15 @@ class CatalogueServiceStub:
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
+    ExportItems: _grpc.UnaryUnaryMultiCallable[_catalogue_pb2.ExportItemsRequest, _operations_pb2.Operation]
+    """Writes every item of a collection, as it stands at one moment, into a Parquet file on the server, beside serving:
+    what ImportItems loads again, into this collection or another one of the same model. The file appears under its name
+    when it is whole. The operation's metadata is ExportItemsMetadata, its response an ExportItemsResponse.
+    FAILED_PRECONDITION where the server has no `exports` directory, ALREADY_EXISTS where there is something of this name
+    that may not be overwritten, ABORTED while another export runs.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
     CreateCollection: _grpc.UnaryUnaryMultiCallable[_catalogue_pb2.CreateCollectionRequest, _catalogue_pb2.CreateCollectionResponse]
     """Makes an empty collection."""
     ListCollections: _grpc.UnaryUnaryMultiCallable[_catalogue_pb2.ListCollectionsRequest, _catalogue_pb2.ListCollectionsResponse]
@@ -109,6 +118,15 @@ class CatalogueServiceAsyncStub(CatalogueServiceStub):
     the same content is passed over. The operation's metadata is ImportItemsMetadata, its response an
     ImportItemsResponse. FAILED_PRECONDITION where the server has no `imports` directory, ABORTED while another import
     into the collection runs. Items that lie elsewhere are sent with UpsertItems.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    ExportItems: _aio.UnaryUnaryMultiCallable[_catalogue_pb2.ExportItemsRequest, _operations_pb2.Operation]  # type: ignore[assignment]
+    """Writes every item of a collection, as it stands at one moment, into a Parquet file on the server, beside serving:
+    what ImportItems loads again, into this collection or another one of the same model. The file appears under its name
+    when it is whole. The operation's metadata is ExportItemsMetadata, its response an ExportItemsResponse.
+    FAILED_PRECONDITION where the server has no `exports` directory, ALREADY_EXISTS where there is something of this name
+    that may not be overwritten, ABORTED while another export runs.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
@@ -194,6 +212,21 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
         the same content is passed over. The operation's metadata is ImportItemsMetadata, its response an
         ImportItemsResponse. FAILED_PRECONDITION where the server has no `imports` directory, ABORTED while another import
         into the collection runs. Items that lie elsewhere are sent with UpsertItems.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+
+    @_abc_1.abstractmethod
+    def ExportItems(
+        self,
+        request: _catalogue_pb2.ExportItemsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
+        """Writes every item of a collection, as it stands at one moment, into a Parquet file on the server, beside serving:
+        what ImportItems loads again, into this collection or another one of the same model. The file appears under its name
+        when it is whole. The operation's metadata is ExportItemsMetadata, its response an ExportItemsResponse.
+        FAILED_PRECONDITION where the server has no `exports` directory, ALREADY_EXISTS where there is something of this name
+        that may not be overwritten, ABORTED while another export runs.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
