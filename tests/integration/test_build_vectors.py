@@ -7,11 +7,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from clipsearch.catalogue.state import catalogue_state
+from clipsearch.errors import WrongModel
 from clipsearch.index.storage import open_index
 from clipsearch.offline import Request
+from clipsearch.services.exports import export_items
 
 from .build_support import contents, rejects, run, unit, write_lines
-from .tiny_build import DIMENSION
+from .tiny_build import DIMENSION, silent, tiny_encoders
 
 
 def test_npy_with_metadata_in_order(tmp_path: Path) -> None:
@@ -76,3 +79,30 @@ def test_parquet_columns_become_metadata(tmp_path: Path, fixed: bool, kind: pa.D
     }
     assert rejects(tmp_path / "out") == wanted | ({} if fixed else {"v.parquet:3": "VECTOR_WRONG_DIMENSION"})
     assert outcome.tally.unmatched_metadata == 1
+
+
+def test_an_exported_collection_is_built_as_it_was(shop: Path, tmp_path: Path) -> None:
+    run(Request(shop, tmp_path / "origin"), tiny_encoders())
+    export_items(tmp_path / "origin", tmp_path / "e.parquet", silent)
+    request = Request(tmp_path / "e.parquet", tmp_path / "copy")
+    assert run(request).tally.added == 12
+    assert stored(tmp_path / "copy") == stored(tmp_path / "origin")
+    assert run(request).tally.unchanged == 12
+    assert run(Request(tmp_path / "e.parquet", tmp_path / "origin"), tiny_encoders()).tally.unchanged == 12
+    assert run(Request(shop, tmp_path / "origin"), tiny_encoders()).tally.unchanged == 12
+    with pytest.raises(WrongModel, match="made by another model"):
+        run(Request(tmp_path / "e.parquet", tmp_path / "other"), tiny_encoders("22" * 32))
+
+
+def test_vectors_that_float16_has_rounded_are_kept_as_they_are(tmp_path: Path) -> None:
+    halves = unit(2000).astype(np.float16)
+    again = halves / np.linalg.norm(halves.astype(np.float64), axis=1, keepdims=True)
+    assert (again.astype(np.float16) != halves).any(), "scaling would round some of them once more"
+    np.save(tmp_path / "v.npy", halves.astype(np.float32))
+    assert run(Request(tmp_path / "v.npy", tmp_path / "out")).tally.normalised == 0
+    assert [blob for *_, blob in stored(tmp_path / "out")] == [half.tobytes() for half in halves]
+
+
+def stored(collection: Path) -> list[tuple[object, ...]]:
+    with catalogue_state(collection, 5) as state:
+        return [(i.id, i.metadata, i.uri, i.content_hash, i.embedding) for block in state.blocks for i in block.items]

@@ -53,6 +53,7 @@ def test_settings_cannot_be_changed() -> None:
         ({"bundle": "b", "lane_capacity": 10}, "max_batch_items (256) must be at most three quarters"),
         ({"bundle": "b", "data": "d", "snapshots": "d/snapshots"}, "snapshots must not be inside data"),
         ({"bundle": "b", "data": "d", "imports": "d"}, "imports must not be inside data"),
+        ({"bundle": "b", "data": "d", "exports": "d/out"}, "exports must not be inside data"),
         ({"bundle": "b", "max_image_bytes": 2**28}, "max_image_bytes must be below max_message_bytes"),
     ],
 )

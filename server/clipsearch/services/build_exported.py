@@ -10,23 +10,17 @@ from numpy.typing import NDArray
 
 from clipsearch.catalogue.items import checksum, metadata_json
 from clipsearch.errors import BadMetadata, EmbeddingDamaged, InvalidInput
-from clipsearch.item_files import CURRENT_ITEMS_VERSION, ITEMS_VERSION
+from clipsearch.item_files import CURRENT_ITEMS_VERSION
 from clipsearch.services.build_vectors import VectorRow, vector_hash
 
 
-def is_exported(about: Mapping[str, str]) -> bool:
-    """Return whether a file's metadata say that an export wrote it."""
-    return ITEMS_VERSION in about
-
-
-def check_exported(path: Path, schema: Any, about: Mapping[str, str]) -> None:
-    """Raise InvalidInput unless the file is of this version and has what ``exported_row`` needs.
+def check_exported(path: Path, schema: Any, version: str) -> None:
+    """Raise InvalidInput unless the file is of the version that is read here, with what ``exported_row`` needs.
 
     ``checksum`` may be missing: it is left out of a file whose embeddings somebody changed.
     """
     from pyarrow import types
 
-    version = about[ITEMS_VERSION]
     if version != CURRENT_ITEMS_VERSION:
         raise InvalidInput(
             f"{path} is an export of version {version}, and this release reads version {CURRENT_ITEMS_VERSION} only",

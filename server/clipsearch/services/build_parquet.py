@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from clipsearch.catalogue.items import metadata_json
 from clipsearch.errors import ClipsearchError, InvalidInput
-from clipsearch.item_files import WEIGHT_HASH
-from clipsearch.services.build_exported import check_exported, exported_row, is_exported
+from clipsearch.item_files import ITEMS_VERSION, WEIGHT_HASH
+from clipsearch.services.build_exported import check_exported, exported_row
 from clipsearch.services.build_metadata import MetadataRow, read_metadata
 from clipsearch.services.build_report import Rejects, Tally
 from clipsearch.services.build_vectors import BLOCK, VectorRow, VectorSource, vector_hash
@@ -43,14 +43,19 @@ def open_parquet(path: Path, metadata: Path | None, rejects: Rejects, tally: Tal
     if missing:
         raise InvalidInput(f"{path} has no column {' and no column '.join(sorted(missing))}", field="source")
     dimension = _dimension(path, file, schema.field("embedding").type)
-    about = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
-    if is_exported(about):
-        check_exported(path, schema, about)
+    exported = _says(schema, ITEMS_VERSION)
+    if exported is not None:
+        check_exported(path, schema, exported)
 
     joined = None if metadata is None else _by_id(metadata, rejects, tally)
-    row = exported_row if is_exported(about) else _row
+    row = _row if exported is None else exported_row
     blocks = _Rows(path, row, joined, rejects, tally).blocks(file)
-    return VectorSource(file.metadata.num_rows, dimension, about.get(WEIGHT_HASH), blocks)
+    return VectorSource(file.metadata.num_rows, dimension, _says(schema, WEIGHT_HASH), blocks)
+
+
+def _says(schema: Any, key: str) -> str | None:
+    value = (schema.metadata or {}).get(key.encode())
+    return None if value is None else value.decode(errors="replace")
 
 
 class _Rows:

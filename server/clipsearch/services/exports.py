@@ -1,7 +1,7 @@
 """A collection as a Parquet file: everything that is needed to have the same items elsewhere.
 
-The file holds what the catalogue does: float16 embeddings, so that nothing is rounded on the way, and content hashes, so
-that an import into the same collection, or one of the same pictures into another, finds unchanged what is.
+The file holds what the catalogue does: float16 embeddings, so that nothing is rounded on the way, and content hashes,
+so that an import into the same collection, or one of the same pictures into another, finds unchanged what is.
 """
 
 from collections.abc import Sequence
