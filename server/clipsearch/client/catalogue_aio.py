@@ -8,11 +8,23 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from clipsearch.client import convert, convert_catalogue
 from clipsearch.client.bulk import UnderWay, merge, messages
 from clipsearch.client.connection import AsyncConnection
+from clipsearch.client.convert_operations import EXPORT, IMPORT, REBUILD
 from clipsearch.client.errors import ClientError
+from clipsearch.client.operation import AsyncOperation
 from clipsearch.client.pipeline import each, write_asynchronous
-from clipsearch.client.rebuild import AsyncRebuild
 from clipsearch.client.requests import DEFAULT_BATCH_SIZE, DEFAULT_CONCURRENCY, DEFAULT_PAGE_SIZE
-from clipsearch.client.types import CollectionStats, Deleted, Item, NewItem, Outcome, Priority, Upserted
+from clipsearch.client.types import (
+    CollectionStats,
+    Deleted,
+    Exported,
+    Imported,
+    IndexStats,
+    Item,
+    NewItem,
+    Outcome,
+    Priority,
+    Upserted,
+)
 from clipsearch.v1 import catalogue_pb2 as pb
 from clipsearch.v1 import catalogue_pb2_grpc
 
@@ -123,11 +135,37 @@ class AsyncCatalogue:
                 return
             request.page_token = response.next_page_token
 
-    async def rebuild_index(self, collection: str = "", *, timeout: float | None = None) -> AsyncRebuild:
+    async def rebuild_index(self, collection: str = "", *, timeout: float | None = None) -> AsyncOperation[IndexStats]:
         """Start to build a collection's index anew, beside serving; raises Aborted while that is being done already."""
         request = pb.RebuildIndexRequest(collection=collection)
-        operation = await self._connection.call(self._stub.RebuildIndex, request, timeout)
-        return AsyncRebuild(self._connection, operation.name)
+        started = await self._connection.call(self._stub.RebuildIndex, request, timeout)
+        return AsyncOperation(self._connection, started.name, REBUILD)
+
+    async def import_items(
+        self, path: str, *, metadata_path: str = "", collection: str = "", timeout: float | None = None
+    ) -> AsyncOperation[Imported]:
+        """Start to load what lies below the server's ``imports`` directory: pictures, ``.npy`` or ``.parquet``.
+
+        ``path`` and ``metadata_path`` (CSV, TSV or JSON Lines) are relative to that. Raises FailedPrecondition where
+        the server has no such directory, NotFound where nothing is there, Aborted while another import into the
+        collection runs.
+        """
+        request = pb.ImportItemsRequest(collection=collection, path=path, metadata_path=metadata_path)
+        started = await self._connection.call(self._stub.ImportItems, request, timeout)
+        return AsyncOperation(self._connection, started.name, IMPORT)
+
+    async def export_items(
+        self, path: str, *, collection: str = "", overwrite: bool = False, timeout: float | None = None
+    ) -> AsyncOperation[Exported]:
+        """Start to write a collection, as it is now, into a Parquet file below the server's ``exports`` directory.
+
+        ``path`` is relative to that and ends in ``.parquet``. Raises FailedPrecondition where the server has no such
+        directory, AlreadyExists where there is such a file and it may not be replaced, Aborted while another export
+        runs.
+        """
+        request = pb.ExportItemsRequest(collection=collection, path=path, overwrite=overwrite)
+        started = await self._connection.call(self._stub.ExportItems, request, timeout)
+        return AsyncOperation(self._connection, started.name, EXPORT)
 
     async def create_collection(self, collection: str, *, timeout: float | None = None) -> None:
         """Make an empty collection; raises AlreadyExists.

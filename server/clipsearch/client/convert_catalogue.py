@@ -1,23 +1,19 @@
 """Between the catalogue's values of ``types`` and its messages; pure but for reading picture files."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 import numpy as np
-from google.longrunning import operations_pb2
-from google.protobuf import any_pb2, struct_pb2, timestamp_pb2
-from google.protobuf.message import Message
+from google.protobuf import struct_pb2, timestamp_pb2
 
 from clipsearch.client import convert
 from clipsearch.client.errors import ClientError, Internal, InvalidArgument, from_status
-from clipsearch.client.types import CollectionStats, IndexStats, Item, NewItem, Outcome, RebuildProgress, Upserted
+from clipsearch.client.types import CollectionStats, IndexStats, Item, NewItem, Outcome, Upserted
 from clipsearch.v1 import catalogue_pb2 as pb
-
-_Message = TypeVar("_Message", bound=Message)
 
 _OUTCOMES: Mapping[int, Outcome] = {
     pb.UPSERT_OUTCOME_CREATED: "created",
@@ -100,7 +96,7 @@ def outcomes(message: pb.UpsertItemsResponse) -> list[Outcome | ClientError]:
 
 def _outcome(value: int) -> Outcome:
     if value not in _OUTCOMES:
-        raise _not_understood(f"the outcome {value} of an item")
+        raise not_understood(f"the outcome {value} of an item")
     return _OUTCOMES[value]
 
 
@@ -130,11 +126,12 @@ def collection_stats(message: pb.GetCollectionStatsResponse) -> CollectionStats:
         dimension=message.dimension,
         disk_bytes=message.disk_bytes,
         damaged_rows=message.damaged_rows,
-        index=_index_stats(message.index) if message.HasField("index") else None,
+        index=index_stats(message.index) if message.HasField("index") else None,
     )
 
 
-def _index_stats(message: pb.IndexStats) -> IndexStats:
+def index_stats(message: pb.IndexStats) -> IndexStats:
+    """Return a derived index."""
     return IndexStats(
         sequence_number=message.sequence_number,
         kind=message.kind,
@@ -144,40 +141,15 @@ def _index_stats(message: pb.IndexStats) -> IndexStats:
         nprobe=message.nprobe,
         image_recall=message.image_recall if message.HasField("image_recall") else None,
         text_recall=message.text_recall if message.HasField("text_recall") else None,
-        build_time=_time(message.build_time),
+        build_time=point_in_time(message.build_time),
     )
 
 
-def rebuild_progress(operation: operations_pb2.Operation) -> RebuildProgress:
-    """Return how far a rebuild is."""
-    metadata = _unpacked(operation.metadata, pb.RebuildIndexMetadata)
-    return RebuildProgress(
-        collection=metadata.collection,
-        stage=metadata.stage,
-        done_steps=metadata.done_steps,
-        total_steps=metadata.total_steps,
-        start_time=_time(metadata.start_time),
-        done=operation.done,
-    )
-
-
-def rebuild_result(operation: operations_pb2.Operation) -> IndexStats:
-    """Return the index that a finished rebuild made; raises what it failed with."""
-    if operation.WhichOneof("result") == "error":
-        raise from_status(operation.error)
-    return _index_stats(_unpacked(operation.response, pb.RebuildIndexResponse).index)
-
-
-def _unpacked(packed: any_pb2.Any, kind: Callable[[], _Message]) -> _Message:
-    message = kind()
-    if not packed.Unpack(message):
-        raise _not_understood(f"an operation's {packed.type_url or 'empty message'}")
-    return message
-
-
-def _not_understood(what: str) -> ClientError:
+def not_understood(what: str) -> ClientError:
+    """Return the error for something that only a newer server says."""
     return Internal(f"the server sent {what}, which this client does not know", code=grpc.StatusCode.INTERNAL)
 
 
-def _time(message: timestamp_pb2.Timestamp) -> datetime:
+def point_in_time(message: timestamp_pb2.Timestamp) -> datetime:
+    """Return a point in time, in UTC."""
     return message.ToDatetime(tzinfo=UTC)

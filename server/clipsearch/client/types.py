@@ -224,8 +224,8 @@ class CollectionStats:
 
 
 @dataclass(frozen=True, slots=True)
-class RebuildProgress:
-    """How far a rebuild is: what it is doing and how many steps of that are done; ``done``: it is over."""
+class Progress:
+    """How far an operation is: what it is doing and how many steps of that are done; ``done``: it is over."""
 
     collection: str
     stage: str
@@ -233,3 +233,41 @@ class RebuildProgress:
     total_steps: int
     start_time: datetime
     done: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Something that an import left out: a picture's path, or the row in which file; a ``reason`` and a sentence."""
+
+    path: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What became of the items of a source, and the collection's sequence number afterwards.
+
+    ``rejected`` counts what was left out by reason; ``first_rejects`` are at most 100 of those.
+    """
+
+    created_items: int
+    updated_items: int
+    unchanged_items: int
+    rejected: Mapping[str, int]
+    first_rejects: tuple[Rejected, ...]
+    sequence_number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an exported file holds: items, and the last write's sequence number.
+
+    It lacks ``damaged_items``, whose embeddings do not match their checksums; ``first_damaged_ids`` are at most 100.
+    """
+
+    items: int
+    sequence_number: int
+    damaged_items: int
+    first_damaged_ids: tuple[str, ...]
+    file_bytes: int

@@ -1,4 +1,4 @@
-"""The fake server's catalogue: a real one in memory, which can lose answers, and a rebuild that goes as it is told."""
+"""The fake server's catalogue: a real one in memory, which can lose answers, and an operation that goes as told."""
 
 import threading
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ INDEX = pb.IndexStats(
 
 @dataclass
 class FakeCatalogue:
-    """The items of each collection, in the order last written, and how writes and the rebuild go."""
+    """The items of each collection, in the order last written, and how writes and the operation go."""
 
     collections: dict[str, dict[str, pb.UpsertItem]] = field(default_factory=lambda: {"default": {}})
     written_at: dict[str, int] = field(default_factory=dict)
@@ -43,8 +43,8 @@ class FakeCatalogue:
     under_way: int = 0
     most_under_way: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
-    rebuild: list[operations_pb2.Operation] = field(default_factory=list)
-    """What is told of the rebuild, one at a time; the last one stays."""
+    operation: list[operations_pb2.Operation] = field(default_factory=list)
+    """What is told of the operation that runs, one at a time; the last one stays."""
 
     def upsert(self, request: pb.UpsertItemsRequest, items: dict[str, pb.UpsertItem]) -> pb.UpsertItemsResponse:
         seen: set[str] = set()
@@ -90,6 +90,35 @@ def rebuilt(error: status_pb2.Status | None = None) -> operations_pb2.Operation:
         operation.response.Pack(pb.RebuildIndexResponse(index=INDEX))
     else:
         operation.error.CopyFrom(error)
+    return operation
+
+
+def imported() -> operations_pb2.Operation:
+    operation = operations_pb2.Operation(name="operations/import-default-1", done=True)
+    operation.metadata.Pack(pb.ImportItemsMetadata(collection="default", stage="embedding", start_time=STARTED))
+    counts = pb.ImportCounts(created_items=3, updated_items=2, unchanged_items=1, rejected={"ID_DUPLICATE": 1})
+    reject = pb.ImportReject(path="v.parquet:6", reason="ID_DUPLICATE", message="twice")
+    operation.response.Pack(pb.ImportItemsResponse(counts=counts, first_rejects=[reject], sequence_number=9))
+    return operation
+
+
+def exporting(done_steps: int) -> operations_pb2.Operation:
+    operation = operations_pb2.Operation(name="operations/export-items-1")
+    operation.metadata.Pack(
+        pb.ExportItemsMetadata(
+            collection="default", stage="exporting", done_steps=done_steps, total_steps=9, start_time=STARTED
+        )
+    )
+    return operation
+
+
+def exported() -> operations_pb2.Operation:
+    operation = exporting(9)
+    operation.done = True
+    response = pb.ExportItemsResponse(
+        items=8, sequence_number=7, damaged_items=1, first_damaged_ids=["bad"], file_bytes=4096
+    )
+    operation.response.Pack(response)
     return operation
 
 
@@ -169,9 +198,17 @@ class Catalogue(catalogue_pb2_grpc.CatalogueServiceServicer):
 
     def RebuildIndex(self, request, context):
         self.items(request, context)
-        if not self.state.rebuild:
+        if not self.state.operation:
             abort(context, REBUILD_RUNNING)
-        return self.state.rebuild[0]
+        return self.state.operation[0]
+
+    def ImportItems(self, request, context):
+        self.items(request, context)
+        return self.state.operation[0]
+
+    def ExportItems(self, request, context):
+        self.items(request, context)
+        return self.state.operation[0]
 
     def CreateCollection(self, request, context):
         self.fake.seen(request, context)
@@ -209,14 +246,14 @@ class Operations(operations_pb2_grpc.OperationsServicer):
 
     def GetOperation(self, request, context):
         self.fake.seen(request, context)
-        return self.state.rebuild[0]
+        return self.state.operation[0]
 
     def WaitOperation(self, request, context):
         self.fake.seen(request, context)
-        rebuild = self.state.rebuild
-        return rebuild.pop(0) if len(rebuild) > 1 else rebuild[0]
+        operation = self.state.operation
+        return operation.pop(0) if len(operation) > 1 else operation[0]
 
     def CancelOperation(self, request, context):
         self.fake.seen(request, context)
-        self.state.rebuild[:] = [rebuilt(CANCELLED)]
+        self.state.operation[:] = [rebuilt(CANCELLED)]
         return empty_pb2.Empty()

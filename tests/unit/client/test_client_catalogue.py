@@ -11,17 +11,20 @@ from clipsearch.client import (
     Client,
     ClientError,
     DeadlineExceeded,
+    Exported,
+    Imported,
     Internal,
     InvalidArgument,
     NewItem,
     NotFound,
     Overloaded,
-    RebuildProgress,
+    Progress,
+    Rejected,
     RetryPolicy,
     Unavailable,
 )
 from clipsearch.v1 import catalogue_pb2, common_pb2
-from tests.unit.client.fake_catalogue import CANCELLED, rebuilding, rebuilt
+from tests.unit.client.fake_catalogue import CANCELLED, exported, exporting, imported, rebuilding, rebuilt
 from tests.unit.client.fake_server import DIMENSION, DRAINING, Fake, queue_full, status_of, vector_of
 
 QUICK = RetryPolicy(initial_backoff_s=0.01, max_backoff_s=0.01)
@@ -149,17 +152,18 @@ def test_the_callers_request_id_makes_a_later_repetition_safe(client: Client, fa
 
 
 def test_what_must_not_be_done_twice_is_not_repeated(fake: Fake) -> None:
-    fake.catalogue.rebuild = [rebuilding("reading", 0)]
+    fake.catalogue.operation = [rebuilding("reading", 0)]
     with Client(fake.target, retry=QUICK) as client:
         for call in (
             lambda: client.catalogue.create_collection("new"),
             lambda: client.catalogue.delete_collection("default"),
             client.catalogue.rebuild_index,
+            lambda: client.catalogue.export_items("a.parquet"),
         ):
             fake.failures = [DRAINING]
             with pytest.raises(Unavailable):
                 call()
-    assert len(fake.requests) == 3
+    assert len(fake.requests) == 4
     assert list(fake.catalogue.collections) == ["default"]
 
 
@@ -241,10 +245,10 @@ def test_stats(client: Client) -> None:
 
 
 def test_a_rebuild_is_watched_to_its_end(client: Client, fake: Fake) -> None:
-    fake.catalogue.rebuild = [rebuilding("training", 4), rebuilding("adding", 5), rebuilt()]
+    fake.catalogue.operation = [rebuilding("training", 4), rebuilding("adding", 5), rebuilt()]
     rebuild = client.catalogue.rebuild_index()
     assert rebuild.name == "operations/rebuild-default-1"
-    assert rebuild.progress() == RebuildProgress("default", "training", 4, 9, STARTED, done=False)
+    assert rebuild.progress() == Progress("default", "training", 4, 9, STARTED, done=False)
     assert rebuild.wait(timeout=20).size == 1000
     assert rebuild.progress().done
     waits = [request.timeout.seconds for request in fake.requests if type(request).__name__ == "WaitOperationRequest"]
@@ -253,25 +257,42 @@ def test_a_rebuild_is_watched_to_its_end(client: Client, fake: Fake) -> None:
 
 
 def test_a_rebuild_that_takes_longer_than_one_call_may(client: Client, fake: Fake) -> None:
-    fake.catalogue.rebuild = [rebuilding("training", 4), rebuilt()]
+    fake.catalogue.operation = [rebuilding("training", 4), rebuilt()]
     client.catalogue.rebuild_index().wait()
     assert fake.requests[1].timeout.seconds == 30
 
 
 def test_a_rebuild_that_is_cancelled_or_fails(client: Client, fake: Fake) -> None:
-    fake.catalogue.rebuild = [rebuilding("training", 4)]
+    fake.catalogue.operation = [rebuilding("training", 4)]
     rebuild = client.catalogue.rebuild_index()
     rebuild.cancel()
     with pytest.raises(Cancelled) as caught:
         rebuild.wait(timeout=20)
     assert caught.value.reason == "CANCELLED"
-    fake.catalogue.rebuild = [rebuilt(status_of(grpc.StatusCode.INTERNAL, "broken", "COMPUTE_FAILED"))]
+    fake.catalogue.operation = [rebuilt(status_of(grpc.StatusCode.INTERNAL, "broken", "COMPUTE_FAILED"))]
     with pytest.raises(Internal, match="broken"):
         client.catalogue.rebuild_index().wait(timeout=20)
 
 
+def test_an_export_is_watched_to_its_end(client: Client, fake: Fake) -> None:
+    fake.catalogue.operation = [exporting(4), exporting(5), exported()]
+    export = client.catalogue.export_items("all.parquet", collection="default", overwrite=True)
+    request = fake.requests[0]
+    assert (request.path, request.collection, request.overwrite) == ("all.parquet", "default", True)
+    assert export.progress() == Progress("default", "exporting", 4, 9, STARTED, done=False)
+    assert export.wait(timeout=20) == Exported(8, 7, 1, ("bad",), 4096)
+
+
+def test_an_import_tells_what_it_left_out(client: Client, fake: Fake) -> None:
+    fake.catalogue.operation = [imported()]
+    done = client.catalogue.import_items("v.parquet", metadata_path="v.csv").wait(timeout=20)
+    assert (fake.requests[0].path, fake.requests[0].metadata_path) == ("v.parquet", "v.csv")
+    rejects = (Rejected("v.parquet:6", "ID_DUPLICATE", "twice"),)
+    assert done == Imported(3, 2, 1, {"ID_DUPLICATE": 1}, rejects, 9)
+
+
 def test_waiting_for_a_rebuild_ends_in_time(client: Client, fake: Fake) -> None:
-    fake.catalogue.rebuild = [rebuilding("training", 4)]
+    fake.catalogue.operation = [rebuilding("training", 4)]
     rebuild = client.catalogue.rebuild_index()
     with pytest.raises(DeadlineExceeded, match=r"not over within 0\.05 s; it goes on"):
         rebuild.wait(timeout=0.05)
@@ -290,7 +311,7 @@ def test_one_rebuild_at_a_time(client: Client, fake: Fake) -> None:
 def test_operation_of_another_kind(client: Client, fake: Fake) -> None:
     strange = rebuilt()
     strange.response.Pack(CANCELLED)
-    fake.catalogue.rebuild = [strange]
+    fake.catalogue.operation = [strange]
     with pytest.raises(Internal, match=r"google\.rpc\.Status, which this client does not know"):
         client.catalogue.rebuild_index().wait(timeout=20)
 

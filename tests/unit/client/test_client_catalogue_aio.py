@@ -10,7 +10,7 @@ from clipsearch.client import (
     AlreadyExists,
     AsyncCatalogue,
     AsyncClient,
-    AsyncRebuild,
+    AsyncOperation,
     Cancelled,
     Catalogue,
     ClientError,
@@ -18,10 +18,10 @@ from clipsearch.client import (
     Internal,
     NewItem,
     NotFound,
-    Rebuild,
+    Operation,
     RetryPolicy,
 )
-from tests.unit.client.fake_catalogue import rebuilding, rebuilt
+from tests.unit.client.fake_catalogue import exported, exporting, imported, rebuilding, rebuilt
 from tests.unit.client.fake_server import DIMENSION, DRAINING, Fake, queue_full, status_of
 
 QUICK = RetryPolicy(initial_backoff_s=0.01, max_backoff_s=0.01)
@@ -31,7 +31,7 @@ def items(*names: str) -> list[NewItem]:
     return [NewItem(name, text=f"text {name}") for name in names]
 
 
-@pytest.mark.parametrize(("asynchronous", "blocking"), [(AsyncCatalogue, Catalogue), (AsyncRebuild, Rebuild)])
+@pytest.mark.parametrize(("asynchronous", "blocking"), [(AsyncCatalogue, Catalogue), (AsyncOperation, Operation)])
 def test_has_the_methods_of_the_blocking_one(asynchronous: type, blocking: type) -> None:
     def public(kind: type) -> set[str]:
         return {name for name in vars(kind) if not name.startswith("_")}
@@ -94,11 +94,11 @@ async def test_rebuild(fake: Fake) -> None:
     async with AsyncClient(fake.target) as client:
         with pytest.raises(Aborted):
             await client.catalogue.rebuild_index()
-        fake.catalogue.rebuild = [rebuilding("training", 4), rebuilt()]
+        fake.catalogue.operation = [rebuilding("training", 4), rebuilt()]
         rebuild = await client.catalogue.rebuild_index()
         assert (await rebuild.progress()).stage == "training"
         assert (await rebuild.wait(timeout=20)).size == 1000
-        fake.catalogue.rebuild = [rebuilding("training", 4)]
+        fake.catalogue.operation = [rebuilding("training", 4)]
         with pytest.raises(DeadlineExceeded, match="it goes on"):
             await rebuild.wait(timeout=0.05)
         with fake.hanging(), pytest.raises(DeadlineExceeded, match="it goes on"):
@@ -123,6 +123,20 @@ async def test_many_from_either_kind_of_iterable(fake: Fake, tmp_path) -> None:
             ]  # fmt: skip
         assert [pair async for pair in client.catalogue.upsert_many([])] == []
     assert len(fake.requests) == 6
+
+
+async def test_exports_and_imports_are_watched_to_their_ends(fake: Fake) -> None:
+    fake.catalogue.operation = [exporting(4), exported()]
+    async with AsyncClient(fake.target) as client:
+        export = await client.catalogue.export_items("all.parquet", overwrite=True)
+        assert (await export.progress()).done_steps == 4
+        assert (await export.wait(timeout=20)).first_damaged_ids == ("bad",)
+        fake.catalogue.operation = [imported()]
+        loaded = await client.catalogue.import_items("all.parquet", metadata_path="all.csv")
+        assert (await loaded.wait(timeout=20)).created_items == 3
+    sent = {type(request).__name__: request for request in fake.requests}
+    assert (sent["ExportItemsRequest"].path, sent["ExportItemsRequest"].overwrite) == ("all.parquet", True)
+    assert sent["ImportItemsRequest"].metadata_path == "all.csv"
 
 
 async def test_many_has_as_many_requests_under_way_as_told(fake: Fake) -> None:

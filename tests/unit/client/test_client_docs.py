@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import clipsearch.client
-from clipsearch.client import Catalogue, Client, Hit, NewItem, Rebuild, RetryPolicy, SearchResult
+from clipsearch.client import Catalogue, Client, Hit, NewItem, Operation, RetryPolicy, SearchResult
 from tests.unit.client.fake_catalogue import rebuilding, rebuilt
 from tests.unit.client.fake_server import Fake
 
@@ -22,7 +22,7 @@ def test_public_name_is_documented(name: str) -> None:
 
 
 def test_methods_and_fields_are_documented() -> None:
-    methods = {name for kind in (Client, Catalogue, Rebuild) for name in vars(kind) if not name.startswith("_")}
+    methods = {name for kind in (Client, Catalogue, Operation) for name in vars(kind) if not name.startswith("_")}
     values = (Hit, NewItem, SearchResult)
     fields = {field.name for kind in values for field in dataclasses.fields(kind) if field.name != "_"}
     policy = {"max_attempts", "initial_backoff_s", "max_backoff_s"}
@@ -37,7 +37,7 @@ def test_code_runs(block: str, fake: Fake, tmp_path: Path, monkeypatch: pytest.M
         (path if path.suffix else path / "any.jpg").parent.mkdir(exist_ok=True)
         (path if path.suffix else path / "any.jpg").write_bytes(b"picture")
     monkeypatch.chdir(tmp_path)
-    fake.catalogue.rebuild = [rebuilding("training", 4), rebuilt()]
+    fake.catalogue.operation = [rebuilding("training", 4), rebuilt()]
     exec(compile(block.replace("localhost:50051", fake.target), "docs/client.md", "exec"), {"__name__": "example"})
     assert fake.requests
 

@@ -1,0 +1,87 @@
+"""What the kinds of long operations say about themselves, as values of ``types``."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import grpc
+from google.longrunning import operations_pb2
+from google.protobuf import any_pb2
+from google.protobuf.message import Message
+
+from clipsearch.client import convert_catalogue
+from clipsearch.client.errors import DeadlineExceeded, from_status
+from clipsearch.client.types import Exported, Imported, IndexStats, Progress, Rejected
+from clipsearch.v1 import catalogue_pb2 as pb
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[Result]):
+    """One kind of operation: the word for it, its messages, and what its response is made into."""
+
+    word: str
+    metadata: Callable[[], Any]
+    response: Callable[[], Any]
+    result: Callable[[Any], Result]
+
+    def progress(self, operation: operations_pb2.Operation) -> Progress:
+        """Return how far an operation is."""
+        metadata = _unpacked(operation.metadata, self.metadata())
+        return Progress(
+            collection=metadata.collection,
+            stage=metadata.stage,
+            done_steps=metadata.done_steps,
+            total_steps=metadata.total_steps,
+            start_time=convert_catalogue.point_in_time(metadata.start_time),
+            done=operation.done,
+        )
+
+    def result_of(self, operation: operations_pb2.Operation) -> Result:
+        """Return what a finished operation made; raises what it failed with."""
+        if operation.WhichOneof("result") == "error":
+            raise from_status(operation.error)
+        return self.result(_unpacked(operation.response, self.response()))
+
+    def not_over(self, timeout: float) -> DeadlineExceeded:
+        """Return the error for a wait that was too short."""
+        message = f"the {self.word} was not over within {timeout:g} s; it goes on"
+        return DeadlineExceeded(message, code=grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+def _rebuilt(response: pb.RebuildIndexResponse) -> IndexStats:
+    return convert_catalogue.index_stats(response.index)
+
+
+def _exported(response: pb.ExportItemsResponse) -> Exported:
+    return Exported(
+        items=response.items,
+        sequence_number=response.sequence_number,
+        damaged_items=response.damaged_items,
+        first_damaged_ids=tuple(response.first_damaged_ids),
+        file_bytes=response.file_bytes,
+    )
+
+
+def _imported(response: pb.ImportItemsResponse) -> Imported:
+    counts = response.counts
+    return Imported(
+        created_items=counts.created_items,
+        updated_items=counts.updated_items,
+        unchanged_items=counts.unchanged_items,
+        rejected=dict(counts.rejected),
+        first_rejects=tuple(Rejected(one.path, one.reason, one.message) for one in response.first_rejects),
+        sequence_number=response.sequence_number,
+    )
+
+
+REBUILD = Kind("rebuild", pb.RebuildIndexMetadata, pb.RebuildIndexResponse, _rebuilt)
+IMPORT = Kind("import", pb.ImportItemsMetadata, pb.ImportItemsResponse, _imported)
+EXPORT = Kind("export", pb.ExportItemsMetadata, pb.ExportItemsResponse, _exported)
+
+
+def _unpacked(packed: any_pb2.Any, message: Message) -> Any:
+    if not packed.Unpack(message):
+        raise convert_catalogue.not_understood(f"an operation's {packed.type_url or 'empty message'}")
+    return message
