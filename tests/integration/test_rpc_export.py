@@ -18,6 +18,7 @@ from google.protobuf import duration_pb2
 
 from clipsearch.app import App
 from clipsearch.catalogue.schema import catalogue_file
+from clipsearch.client import AlreadyExists, AsyncClient, Client
 from clipsearch.errors import Cancelled
 from clipsearch.services.exports import BLOCK, export_items
 from clipsearch.services.jobs import ExportOf
@@ -34,9 +35,10 @@ COLUMNS = "id, metadata, uri, content_hash, embedding, checksum"
 
 @dataclass(frozen=True)
 class Site:
-    """A server, its app, its data, and the directory that it exports to and imports from."""
+    """A server at its address, its app, its data, and the directory that it exports to and imports from."""
 
     stubs: Stubs
+    address: str
     app: App
     data: Path
     files: Path
@@ -59,7 +61,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with Running(options) as running:
         channel, stubs = connected(running)
         with channel:
-            yield Site(stubs, running.app, root / "data", files)
+            yield Site(stubs, running.address, running.app, root / "data", files)
 
 
 @pytest.fixture
@@ -171,6 +173,24 @@ def test_an_import_of_an_export_has_the_same_items_bit_for_bit(site: Site, colle
     assert (counts(home), home.sequence_number) == ((0, 0, len(origin)), response.sequence_number)
     found = site.stubs.catalogue.GetItem(pb.GetItemRequest(collection=copy, id="päir/1")).item
     assert (dict(found.metadata)["title"], found.uri) == ("Überrock", "https://shop.example/1")
+
+
+async def test_both_clients_export_and_import(site: Site, collection: str) -> None:
+    fill(site, collection, 5)
+    with Client(site.address) as client:
+        export = client.catalogue.export_items("client.parquet", collection=collection)
+        assert export.wait(timeout=60).items == 5
+        progress = export.progress()
+        assert (progress.stage, progress.done_steps, progress.total_steps, progress.done) == ("exporting", 5, 5, True)
+        with pytest.raises(AlreadyExists):
+            client.catalogue.export_items("client.parquet", collection=collection)
+    copy = created(site, f"{collection}-copy")
+    async with AsyncClient(site.address) as client:
+        again = await client.catalogue.export_items("client.parquet", collection=collection, overwrite=True)
+        assert (await again.wait(timeout=60)).damaged_items == 0
+        loaded = await client.catalogue.import_items("client.parquet", collection=copy)
+        assert (await loaded.wait(timeout=60)).created_items == 5
+    assert site.stored(copy) == site.stored(collection)
 
 
 def test_an_empty_collection_is_a_file_without_rows(site: Site, collection: str) -> None:
