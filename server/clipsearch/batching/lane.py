@@ -4,6 +4,8 @@ Workers pull: a worker that finishes a batch takes the next one itself, under th
 loop. (Dispatching from the loop was the alternative; it leaves the device idle for a loop round trip per batch, which
 under load is the time the loop needs for everything else.) Results go back with one ``call_soon_threadsafe`` per
 batch, so the loop is woken once however many items the batch held.
+
+A worker may take what waits once it was gathered, which ``gathering`` explains.
 """
 
 import asyncio
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from clipsearch.batching.admission import Admission
+from clipsearch.batching.gathering import LONG_RUN_S, Gathering
 from clipsearch.batching.policy import BatchPolicy
 from clipsearch.batching.queue import Entry, LaneQueue, Taken
 from clipsearch.errors import ClipsearchError, ComputeFailed, DeadlineExpired, ShuttingDown
@@ -78,7 +81,8 @@ class Lane(Generic[Item, Output]):
         self._queue: LaneQueue[Item, Answer[Output]] = LaneQueue(policy)
         self._changed = threading.Condition()
         self._stopping = False
-        self._waking = False
+        self._gathering: Gathering | None = None
+        self._last_run_s = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._threads = [
             threading.Thread(target=self._work, name=f"{name}-lane-{n}", daemon=True) for n in range(workers)
@@ -120,7 +124,7 @@ class Lane(Generic[Item, Output]):
             if self._stopping:
                 raise ShuttingDown("the server is shutting down")
             self._queue.add(entry)
-            self._wake_later()
+            self._arrived()
         try:
             return await future
         except asyncio.CancelledError:
@@ -134,19 +138,23 @@ class Lane(Generic[Item, Output]):
         with self._changed:
             return len(self._queue)
 
-    def _wake_later(self) -> None:
-        """Let the workers at the queue once the event loop has handled all that is ready now.
+    def _arrived(self) -> None:
+        """Gather what is on its way before the workers are let at the queue."""
+        if self._gathering is not None:
+            self._gathering.came()
+            return
+        brief = self.admission.inside <= 1 or self._last_run_s > LONG_RUN_S
+        self._gathering = Gathering(self._clock(), brief)
+        asyncio.get_running_loop().call_soon(self._gather)
 
-        Under load one pass of the loop submits many items. Taking the first of them at once would give it a batch of
-        its own, and set the worker fighting the loop for the interpreter lock while the rest are being submitted.
-        """
-        if not self._waking:
-            self._waking = True
-            asyncio.get_running_loop().call_soon(self._wake)
-
-    def _wake(self) -> None:
+    def _gather(self) -> None:
+        """Called once in every pass of the event loop while items are gathered."""
+        assert self._gathering is not None, "scheduled only while gathering"
+        if not self._gathering.passed(self._clock()) and not self._stopping:
+            asyncio.get_running_loop().call_soon(self._gather)
+            return
         with self._changed:
-            self._waking = False
+            self._gathering = None
             self._changed.notify()
 
     def _work(self) -> None:
@@ -167,7 +175,7 @@ class Lane(Generic[Item, Output]):
                 wait_s = self._queue.ready_in(self._clock())
                 if self._stopping:
                     return None if wait_s is None else self._queue.take(self._clock())
-                if wait_s == 0.0 and not self._waking:
+                if wait_s == 0.0 and self._gathering is None:
                     taken = self._queue.take(self._clock())
                     if self._queue:
                         self._changed.notify()  # the rest is another worker's
@@ -206,7 +214,7 @@ class Lane(Generic[Item, Output]):
         counts.items += len(batch)
         counts.cost += sum(entry.length for entry in batch)
         counts.padded_cost += len(batch) * max(entry.length for entry in batch)
-        ran_s = finished - started
+        ran_s = self._last_run_s = finished - started
         for entry, output in zip(batch, outputs, strict=True):
             if entry.future.done():
                 continue

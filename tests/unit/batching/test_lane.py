@@ -11,6 +11,7 @@ import pytest
 from clipsearch.batching.lane import Lane
 from clipsearch.batching.policy import BatchPolicy
 from clipsearch.errors import BadVector, ClipsearchError, ComputeFailed, DeadlineExpired, ShuttingDown
+from clipsearch.ports import Priority
 
 POLICY = BatchPolicy(max_items=8, max_cost=64, batch_overhead=1000)
 
@@ -213,3 +214,51 @@ async def test_two_workers_run_two_batches_at_once() -> None:
         assert sorted(run.batches) == [[1], [2]]
         run.permits.release(2)
         assert [(await task).output for task in tasks] == [2, 4]
+
+
+async def passes(count: int) -> None:
+    """Let the event loop go round so many times."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_items_that_come_in_later_passes_of_the_loop_share_a_batch() -> None:
+    run = Held()
+    run.permits.release(2)
+    async with running(run) as lane:
+        lane.admission.enter(Priority.INTERACTIVE, 4)
+        tasks = []
+        for n in (1, 2, 3, 4):
+            tasks.append(asyncio.create_task(lane.submit(n)))
+            await passes(4)
+            assert not run.started.acquire(blocking=False), "the others are on their way"
+        await asyncio.gather(*tasks)
+    assert run.batches == [[1, 2, 3, 4]]
+
+
+async def test_an_item_that_is_alone_waits_for_nobody() -> None:
+    run = Held()
+    async with running(run) as lane:
+        lane.admission.enter(Priority.INTERACTIVE)
+        task = asyncio.create_task(lane.submit(1))
+        await passes(2)
+        assert run.started.acquire(timeout=10), "blocks the loop: no further pass helped it to start"
+        run.permits.release()
+        await task
+
+
+async def test_where_batches_run_long_nobody_waits() -> None:
+    now = 100.0
+    run = Held()
+    async with running(run, clock=lambda: now) as lane:
+        lane.admission.enter(Priority.INTERACTIVE, 2)
+        first = asyncio.create_task(lane.submit(1))
+        await until_started(run)
+        now = 101.0
+        run.permits.release()
+        await first
+        second = asyncio.create_task(lane.submit(2))
+        await passes(2)
+        assert run.started.acquire(timeout=10), "blocks the loop: no further pass helped it to start"
+        run.permits.release()
+        await second
