@@ -194,6 +194,14 @@ def test_ids_round_trip(tmp_path: Path) -> None:
         open_ids(tmp_path, 6)
 
 
+def test_ids_of_4_gib_and_more_take_wider_offsets(tmp_path: Path) -> None:
+    write_ids(tmp_path, ["a", "bc"])
+    narrow = np.fromfile(tmp_path / "ids.offsets", np.uint32)
+    narrow.astype(np.uint64).tofile(tmp_path / "ids.offsets")
+    packed = open_ids(tmp_path, 2)
+    assert [packed[0], packed[1]] == ["a", "bc"]
+
+
 def test_rows_round_trip(tmp_path: Path) -> None:
     rows = np.array([0, 2, 3, 9], dtype=np.int64)
     write_rows(tmp_path, rows)
