@@ -120,17 +120,17 @@ def connection_class(death: Death) -> type[sqlite3.Connection]:
     """Return a connection with a chance to die before and after every statement."""
 
     class Mortal(sqlite3.Connection):
-        def execute(self, statement: str, *parameters: Any) -> sqlite3.Cursor:  # type: ignore[override]
+        def execute(self, statement: str, *parameters: Any) -> sqlite3.Cursor:
             cursor: sqlite3.Cursor = death.around(step_of(statement), super().execute)(statement, *parameters)
             return cursor
 
-        def executemany(self, statement: str, rows: Iterable[Any]) -> sqlite3.Cursor:  # type: ignore[override]
+        def executemany(self, statement: str, rows: Iterable[Any]) -> sqlite3.Cursor:
             step = step_of(statement)
             rows = death.during(step, rows)
             cursor: sqlite3.Cursor = death.around(step, super().executemany)(statement, rows)
             return cursor
 
-        def executescript(self, script: str) -> sqlite3.Cursor:  # type: ignore[override]
+        def executescript(self, script: str) -> sqlite3.Cursor:
             cursor: sqlite3.Cursor = death.around(step_of(script.removeprefix("BEGIN;")), super().executescript)(script)
             return cursor
 

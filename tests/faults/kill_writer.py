@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -49,7 +48,7 @@ class Report:
     seed: int
     rounds: int = 0
     catalogues: int = 0
-    kills: Counter[str] = field(default_factory=Counter)
+    kills: dict[str, int] = field(default_factory=dict)
     acknowledged_groups: int = 0
     acknowledged_mutations: int = 0
     acknowledged_items: int = 0
@@ -116,7 +115,8 @@ def run_rounds(directory: Path, seed: int, rounds: int) -> Report:
         place = f"seed {seed}, turn {turn}, {fate}, after {acknowledged} groups"
         state, stored = check_catalogue(root, state, groups, place, report.checks, seed=seed, turn=turn)
         report.rounds += 1
-        report.kills[str(fate).strip()] += 1
+        name = str(fate).strip()
+        report.kills[name] = report.kills.get(name, 0) + 1
         report.acknowledged_groups += acknowledged
         report.acknowledged_mutations += sum(map(len, groups[:-1]))
         report.acknowledged_items += sum(items_of(some) for group in groups[:-1] for some in group)
@@ -139,7 +139,7 @@ def main() -> None:
     facts = environment(ROOT)
     with tempfile.TemporaryDirectory() as name:
         report = run_rounds(Path(name), arguments.seed, arguments.rounds)
-    for fate, count in report.kills.most_common():
+    for fate, count in sorted(report.kills.items(), key=lambda one: -one[1]):
         print(f"{count:5} {fate}")
     print(f"{report.rounds} kills: every acknowledged mutation is there and found, none half.")
     if arguments.out is not None:

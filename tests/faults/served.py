@@ -4,12 +4,15 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 import numpy as np
+from google.longrunning import operations_pb2, operations_pb2_grpc
+from google.protobuf import duration_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from clipsearch.v1 import catalogue_pb2 as pb
@@ -47,16 +50,33 @@ class Client:
         response: search_pb2.SearchResponse = SearchServiceStub(self.channel).Search(request, timeout=30)
         return response
 
-    def listed(self) -> dict[str, dict[str, object]]:
-        """The metadata of every item by id, page by page."""
+    def listed(self, filter_: str = "") -> dict[str, dict[str, object]]:
+        """The metadata of every item by id, page by page, or of those that a filter lets through."""
         found: dict[str, dict[str, object]] = {}
         token = ""
         while True:
-            page = self.catalogue.ListItems(pb.ListItemsRequest(page_size=200, page_token=token), timeout=30)
+            request = pb.ListItemsRequest(page_size=200, page_token=token, filter=filter_)
+            page = self.catalogue.ListItems(request, timeout=30)
             found.update((item.id, dict(item.metadata)) for item in page.items)
             token = page.next_page_token
             if not token:
                 return found
+
+    def rebuilt(self) -> None:
+        """Wait until the index is built that is being built, or that this call has begun."""
+        operations = operations_pb2_grpc.OperationsStub(self.channel)
+        while True:
+            try:
+                started = self.catalogue.RebuildIndex(pb.RebuildIndexRequest(), timeout=30)
+            except grpc.RpcError as error:
+                if error.code() is not grpc.StatusCode.ABORTED:
+                    raise
+                time.sleep(0.1)  # one that the server began by itself has no operation to wait for
+                continue
+            wait = operations_pb2.WaitOperationRequest(name=started.name, timeout=duration_pb2.Duration(seconds=120))
+            finished = operations.WaitOperation(wait, timeout=150)
+            assert finished.done and not finished.HasField("error"), finished
+            return
 
     def stats(self) -> pb.GetCollectionStatsResponse:
         response: pb.GetCollectionStatsResponse = self.catalogue.GetCollectionStats(
