@@ -202,7 +202,7 @@ def check(client: Client, writers: list[Writer], report: Report) -> None:
 
 def stored_versions(client: Client) -> dict[int, int]:
     """The version of every item, of those that are not background."""
-    return {int(one["item"]): int(one["version"]) for one in client.listed("item >= 0").values()}  # type: ignore[arg-type]
+    return {int(one["item"]): int(one["version"]) for one in client.listed("item >= 0").values()}  # type: ignore[call-overload]
 
 
 def check_searches(client: Client, known: dict[int, int], report: Report) -> None:
@@ -212,7 +212,7 @@ def check_searches(client: Client, known: dict[int, int], report: Report) -> Non
         assert (hit.id, dict(hit.metadata)["version"]) == (f"i{item:03}", version)
         assert abs(hit.score - 1.0) < 2e-3, hit
     response = client.search(vector_of(0, 0), CLIENTS * ITEMS + 1, "item >= 0")
-    found = sorted((hit.id, int(dict(hit.metadata)["version"])) for hit in response.hits)
+    found = sorted((hit.id, int(dict(hit.metadata)["version"])) for hit in response.hits)  # type: ignore[arg-type]
     assert found == sorted((f"i{item:03}", version) for item, version in known.items())
     report.items_searched += len(known)
     report.whole_searches += 1
