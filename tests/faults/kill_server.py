@@ -16,21 +16,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import grpc
-import numpy as np
 from grpc_health.v1 import health_pb2
 
 from benchmarks.harness.facts import environment
 from clipsearch.index.rules import FLAT_LIMIT
 from clipsearch.v1 import catalogue_pb2 as pb
 
-from .served import DIMENSION, ROOT, Client, Server, embedding, item_of, vector_of
+from .served import ROOT, Client, Server, add_background, item_of, vector_of
 
 CLIENTS = 3
 ITEMS = 30
 """Items of each client."""
-
-BATCH = 250
-"""Background vectors in one call."""
 
 _LONGEST_S = 0.3
 """The latest random moment after an acknowledgement or the start of a rebuild."""
@@ -218,16 +214,6 @@ def check_searches(client: Client, known: dict[int, int], report: Report) -> Non
     report.whole_searches += 1
 
 
-def add_background(client: Client, count: int) -> None:
-    """Store vectors that are far from those of the clients, and wait until an index of them is built."""
-    vectors = np.random.default_rng(0).standard_normal((count, DIMENSION)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    for start in range(0, count, BATCH):
-        some = enumerate(vectors[start : start + BATCH], start)
-        client.upsert([pb.UpsertItem(id=f"background-{n}", vector=embedding(vector)) for n, vector in some])
-    client.rebuilt()
-
-
 def run_rounds(data: Path, seed: int, rounds: int, background: int = 0) -> Report:
     """Kill a server ``rounds`` times on one directory; raises AssertionError at the first thing that is not right."""
     report = Report(seed, background)
@@ -237,8 +223,7 @@ def run_rounds(data: Path, seed: int, rounds: int, background: int = 0) -> Repor
             if turn == 0 and background:
                 add_background(server.client, background)
             check(server.client, writers, report)
-            troubles = [line for line in server.log if " WARNING " in line or " ERROR " in line]
-            assert not troubles, troubles
+            assert not server.troubles(), server.troubles()
             report.restarts_without_a_warning += turn > 0
             if turn == rounds:
                 break

@@ -24,6 +24,9 @@ ROOT = Path(__file__).parents[2]
 SAMPLE_BUNDLE = ROOT / "demo/clipsearch_demo/model/bundle"
 DIMENSION = 128
 
+BATCH = 250
+"""Background vectors in one call."""
+
 
 @dataclass(frozen=True)
 class Client:
@@ -103,6 +106,16 @@ def item_of(item: int, version: int) -> pb.UpsertItem:
     return message
 
 
+def add_background(client: Client, count: int) -> None:
+    """Store vectors that are far from those of the clients, and wait until an index of them is built."""
+    vectors = np.random.default_rng(0).standard_normal((count, DIMENSION)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    for start in range(0, count, BATCH):
+        some = enumerate(vectors[start : start + BATCH], start)
+        client.upsert([pb.UpsertItem(id=f"background-{n}", vector=embedding(vector)) for n, vector in some])
+    client.rebuilt()
+
+
 class Server:
     """``clipsearch serve`` in a process of its own; use as a context manager, and find it serving inside."""
 
@@ -134,13 +147,18 @@ class Server:
         assert match is not None, "\n".join(self.log)
         return match
 
+    def troubles(self) -> list[str]:
+        """The lines of the log that warn of something."""
+        return [line for line in self.log if " WARNING " in line or " ERROR " in line]
+
     def __enter__(self) -> "Server":
         try:
             self.wait_for("serving$")
         except BaseException:
             self.kill()
             raise
-        self.client = Client(grpc.insecure_channel(f"127.0.0.1:{self.wait_for('port ([0-9]+)$')[1]}"))
+        self.address = f"127.0.0.1:{self.wait_for('port ([0-9]+)$')[1]}"
+        self.client = Client(grpc.insecure_channel(self.address))
         return self
 
     def __exit__(self, *_: object) -> None:
