@@ -275,9 +275,7 @@ def _lanes(settings: Settings, encoders: Encoders, data: DataDirectory | None, r
         text=Lane("text", run_text, text_policy, capacity=capacity, workers=workers),
         image=Lane("image", run_image, image_policy, capacity=capacity, workers=workers),
         search=None if searcher is None else Lane("search", searcher.lookup, search_policy, capacity=capacity),
-        write=None
-        if data is None
-        else Lane("write", functools.partial(write_batch, data), policy(WRITES, WRITE_ITEMS), capacity=capacity),
+        write=None if data is None else Lane("write", write_batch, policy(WRITES, WRITE_ITEMS), capacity=capacity),
     )
 
 

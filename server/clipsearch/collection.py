@@ -18,7 +18,6 @@ import numpy as np
 from clipsearch.catalogue.filters.compile import CompiledFilter
 from clipsearch.catalogue.mutations import Applied, Mutation
 from clipsearch.catalogue.reader import CatalogueReader, Embeddings
-from clipsearch.catalogue.schema import catalogue_file
 from clipsearch.catalogue.writer import CatalogueWriter
 from clipsearch.disk import bytes_under
 from clipsearch.errors import (
@@ -93,7 +92,8 @@ class Collection:
         self.name = name
         self.directory = directory
         self._options = options
-        self._writer = CatalogueWriter(directory, options.dimension, _model_of(directory, options))
+        # First of all: a catalogue that was left half-made can be read only when its writer has finished it.
+        self._writer = CatalogueWriter(directory, options.dimension, options.model_hash, joins_ready_vectors=True)
         self._reader = CatalogueReader(directory)
         self._filters = FilterCache(self._reader.matching)
         self._rebuilds = Rebuilds(name, self.rebuild)
@@ -354,14 +354,6 @@ class _Names:
 
 def _on_gpu(device: Device) -> bool:
     return device == "cuda" or (device == "auto" and gpu_count() > 0)
-
-
-def _model_of(directory: Path, options: CollectionOptions) -> str | None:
-    """The model to write as: none where the catalogue was made of ready vectors, which any model's may join."""
-    if not catalogue_file(directory).is_file():
-        return options.model_hash
-    with CatalogueReader(directory) as reader:
-        return None if reader.model_hash is None else options.model_hash
 
 
 def _no_vectors(options: CollectionOptions) -> Vectors:

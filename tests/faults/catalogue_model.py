@@ -17,7 +17,11 @@ from clipsearch.catalogue.schema import catalogue_file, connect_reader
 DIMENSION = 128
 IDS = 60
 
-_VECTORS = np.random.default_rng(0).standard_normal((5, DIMENSION)).astype(np.float16)
+VERSIONS = 5
+"""Vectors that each item may have, all different, so that nothing passes for another item or an older version."""
+
+_drawn = np.random.default_rng(0).standard_normal((IDS, VERSIONS, DIMENSION))
+_VECTORS = (_drawn / np.linalg.norm(_drawn, axis=2, keepdims=True)).astype(np.float16)
 _NAN = np.full(DIMENSION, np.nan, dtype=np.float16)
 
 
@@ -45,12 +49,12 @@ def _random_mutation(rng: np.random.Generator, name: str) -> Mutation:
 
 
 def _random_item(rng: np.random.Generator) -> Item:
-    version = int(rng.integers(len(_VECTORS)))
+    number, version = int(rng.integers(IDS)), int(rng.integers(VERSIONS))
     bad = rng.random()
     return Item(
-        f"i{rng.integers(IDS)}",
+        f"i{number}",
         "[]" if bad < 0.02 else f'{{"n":{rng.integers(3)},"text":"{"x" * int(rng.integers(300))}"}}',
-        _NAN if 0.02 <= bad < 0.04 else _VECTORS[version],
+        _NAN if 0.02 <= bad < 0.04 else _VECTORS[number, version],
         content_hash=bytes([version]),
     )
 

@@ -1,173 +1,150 @@
 """Kills a writing process again and again, and checks that what it acknowledged, and nothing half, is there.
 
-``python -m tests.faults.kill_writer --rounds 200`` does so; every round goes on with the catalogue that the last one
-left. A child applies random groups of mutations and says when each is acknowledged. It is killed from outside after a
-random acknowledgement, or kills itself just before or after a random statement (``STEPS``), or dies of a timer at a
-random moment, which may be in the middle of a write or of a checkpoint.
+``python -m tests.faults.kill_writer --rounds 400 --out benchmarks/results/faults_kill_writer.json`` does so. In every
+second round the child (``dying_writer``) kills itself at one of its named steps, all of them in turn; in the others it
+is killed from outside, upon an acknowledgement or at a random moment, which may be inside a write, a checkpoint or a
+rebuild. A round goes on with what the last one left, but those that die while the catalogue is made begin anew. No
+round is survived: ``rounds`` are as many kills.
 """
 
 import argparse
-import os
+import itertools
+import json
 import random
 import signal
 import subprocess
 import sys
 import tempfile
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+import threading
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
-from clipsearch.catalogue.mutations import Applied
-from clipsearch.catalogue.verify import verify_catalogue
-from clipsearch.catalogue.writer import CatalogueWriter
+from benchmarks.harness.facts import environment
+from clipsearch.catalogue.mutations import Mutation, Upsert
 
-from .catalogue_model import DIMENSION, State, random_groups, read_state, word
+from .catalogue_model import State, random_groups
+from .dying_writer import CLOSING, CREATING, GROUPS, WRITING, Fate, all_fates
+from .living_catalogue import Checks, check_catalogue
 
 ROOT = Path(__file__).parents[2]
 
-GROUPS = 60
-"""Groups in a round; few rounds live to see the last."""
+_LIMIT_S = 120.0
+"""A child that lives as long hangs, or the code has no such step any more."""
 
-STEPS = ("BEGIN", "SELECT", "UPDATE", "INSERT", "COMMIT")
+_LONGEST_S = 0.4
+"""The latest random moment after the child began, in seconds."""
 
-_LONGEST_S = 0.15
+_MOST = {"flush": 20, "rename": 3, "remove": 2, "swap": 3} | dict.fromkeys(WRITING, 25) | dict.fromkeys(CLOSING, 20)
+"""How often a step may happen before it is the last one; a catalogue is made once."""
 
-
-class DyingConnection:
-    """A connection that kills its process before or after the n-th statement of a kind."""
-
-    def __init__(self, connection: Any, step: str, left: int, before: bool) -> None:
-        self._connection, self._step, self._left, self._before = connection, step, left, before
-
-    def execute(self, statement: str, *parameters: Any) -> Any:
-        return self._run(self._connection.execute, statement, *parameters)
-
-    def executemany(self, statement: str, rows: Iterable[Any]) -> Any:
-        return self._run(self._connection.executemany, statement, rows)
-
-    def _run(self, run: Any, statement: str, *parameters: Any) -> Any:
-        due = statement.split(maxsplit=1)[0] == self._step
-        self._left -= due
-        if due and self._left == 0 and self._before:
-            self._die("before")
-        result = run(statement, *parameters)
-        if due and self._left == 0:
-            self._die("after")
-        return result
-
-    def _die(self, when: str) -> None:
-        print("died", when, self._step, flush=True)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._connection, name)
+_ACKNOWLEDGEMENT = "outside, upon an acknowledgement"
+_MOMENT = "outside, at a random moment"
 
 
-def write(collection: Path, seed: int, turn: int, way: str) -> None:
-    """Be the child: apply the groups of this turn, and print the number of each that is acknowledged."""
-    chance = random.Random(f"{seed}/{turn}/child")
-    with CatalogueWriter(collection, DIMENSION, None) as writer:
-        if chance.random() < 0.5:
-            # Folds the log into the file every few groups, so that deaths in the middle of that are met too.
-            writer._connection.execute("PRAGMA wal_autocheckpoint = 20")
-        if way == "statement":
-            step, left, before = chance.choice(STEPS), chance.randrange(1, GROUPS), chance.random() < 0.5
-            writer._connection = DyingConnection(writer._connection, step, left, before)  # type: ignore[assignment]
-        if way == "timer":
-            # The default action of the signal ends the process at once, wherever it is.
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-4, _LONGEST_S))
-        for number, group in enumerate(random_groups(seed, turn, GROUPS)):
-            writer.apply(group)
-            print(number, flush=True)
+@dataclass(slots=True)
+class Report:
+    """What was done: kills by where they struck, what had been acknowledged by then, and what was checked."""
+
+    seed: int
+    rounds: int = 0
+    catalogues: int = 0
+    kills: dict[str, int] = field(default_factory=dict)
+    acknowledged_groups: int = 0
+    acknowledged_mutations: int = 0
+    acknowledged_items: int = 0
+    stored_unacknowledged: int = 0
+    """Rounds in which the group under way was stored, as a whole, though nobody was told."""
+    checks: Checks = field(default_factory=Checks)
 
 
-@dataclass(frozen=True, slots=True)
-class Death:
-    """How a child ended, and how many groups it had acknowledged."""
+def named_fates(seed: int) -> "itertools.cycle[tuple[str, str]]":
+    """Yield all named steps over and over, in an order drawn once."""
+    fates = all_fates()
+    random.Random(seed).shuffle(fates)
+    return itertools.cycle(fates)
 
-    how: str
-    acknowledged: int
 
-
-def run_child(collection: Path, seed: int, turn: int) -> Death:
-    """Let a child write and die; the way is drawn from the seed."""
-    chance = random.Random(f"{seed}/{turn}/parent")
-    way = chance.choice(["statement", "statement", "outside", "timer"])
-    last = chance.randrange(GROUPS) if way == "outside" else None
-    command = [sys.executable, "-m", "tests.faults.kill_writer", "--child", str(collection), str(seed), str(turn), way]
-    acknowledged, how = 0, way
+def run_child(root: Path, seed: int, turn: int, fate: Fate) -> int:
+    """Let a child write until it dies; returns how many groups it had acknowledged."""
+    chance = random.Random(f"{seed}/{turn}/outside")
+    last = chance.randrange(40) if fate.step == _ACKNOWLEDGEMENT else None
+    moment = chance.uniform(0.0, _LONGEST_S) if fate.step == _MOMENT else _LIMIT_S
+    when = "outside" if fate.when == "" else fate.when
+    numbers = [str(root), str(seed), str(turn), when, fate.step, str(fate.nth)]
+    command = [sys.executable, "-m", "tests.faults.dying_writer", *numbers]
+    acknowledged, died = 0, False
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
+        killer = threading.Timer(moment, child.kill)
         assert child.stdout is not None
         for line in child.stdout:
-            if line.startswith("died"):
-                how = line.strip()
-                continue
-            acknowledged = int(line) + 1
-            if int(line) == last:
-                child.kill()
+            if line == "begins\n":
+                killer.start()
+            elif line == "died\n":
+                died = True
+            else:
+                acknowledged = int(line) + 1
+                if int(line) == last:
+                    child.kill()
         code = child.wait()
-    if code == 0:
-        return Death("not at all", acknowledged)
-    assert code in (-signal.SIGKILL, -signal.SIGALRM), f"the child failed with status {code}"
-    return Death(how, acknowledged)
+        killer.cancel()
+    assert code == -signal.SIGKILL, f"seed {seed}, turn {turn}: the child ended by itself, with status {code}"
+    assert died == (fate.when != ""), f"seed {seed}, turn {turn}: the child was to die {fate}, and never got there"
+    return acknowledged
 
 
-def check(collection: Path, state: State, death: Death, seed: int, turn: int) -> State:
-    """Open what the child left; returns the state that it is in. Raises AssertionError where it is in none.
-
-    Right is the state after all groups that were acknowledged, or after one more: that one had been asked for.
-    """
-    groups = list(random_groups(seed, turn, GROUPS))
-    for group in groups[: death.acknowledged]:
-        state = state.after(group)
-    with CatalogueWriter(collection, DIMENSION, None) as writer:  # the lock died with its holder
-        found = read_state(collection)
-        if found != state and death.acknowledged < GROUPS:
-            state = state.after(groups[death.acknowledged])
-        assert found == state, f"seed {seed}, turn {turn}, {death}: seq {found.seq} instead of {state.seq}"
-        verified = verify_catalogue(collection)
-        assert verified.ok, verified
-        for mutation in [some for group in groups[: death.acknowledged] for some in group][-3:]:
-            if mutation.request_id is not None:
-                (again,) = writer.apply([mutation])
-                assert isinstance(again, Applied) and again.repeated
-                assert (again.seq, tuple(map(word, again.outcomes))) == state.requests[mutation.request_id]
-    assert read_state(collection) == state, "a retry or a clean close has changed something"
-    return state
+def fate_of(seed: int, turn: int, named: "itertools.cycle[tuple[str, str]]") -> Fate:
+    """Return how a round is to end."""
+    chance = random.Random(f"{seed}/{turn}/fate")
+    if turn % 2:
+        return Fate("", chance.choice([_ACKNOWLEDGEMENT, _MOMENT]), 1)
+    when, step = next(named)
+    return Fate(when, step, chance.randint(1, _MOST.get(step, 1)))
 
 
-def run_rounds(collection: Path, seed: int, rounds: int) -> Counter[str]:
-    """Kill a writer ``rounds`` times on one catalogue; returns how often it died in which way."""
-    state, deaths = State(), Counter[str]()
+def run_rounds(directory: Path, seed: int, rounds: int) -> Report:
+    """Kill a writer ``rounds`` times; raises AssertionError at the first thing that is not as it should be."""
+    report, named = Report(seed), named_fates(seed)
+    root, state = directory / "0", State()
     for turn in range(rounds):
-        death = run_child(collection, seed, turn)
-        if (collection / "catalogue.sqlite").exists():
-            state = check(collection, state, death, seed, turn)
-        deaths[death.how] += 1
-    return deaths
+        fate = fate_of(seed, turn, named)
+        if fate.step in CREATING or turn == 0:
+            root, state = directory / str(turn), State()
+            report.catalogues += 1
+        acknowledged = run_child(root, seed, turn, fate)
+        groups = list(itertools.islice(random_groups(seed, turn, GROUPS), acknowledged + 1))
+        place = f"seed {seed}, turn {turn}, {fate}, after {acknowledged} groups"
+        state, stored = check_catalogue(root, state, groups, place, report.checks, seed=seed, turn=turn)
+        report.rounds += 1
+        name = str(fate).strip()
+        report.kills[name] = report.kills.get(name, 0) + 1
+        report.acknowledged_groups += acknowledged
+        report.acknowledged_mutations += sum(map(len, groups[:-1]))
+        report.acknowledged_items += sum(items_of(some) for group in groups[:-1] for some in group)
+        report.stored_unacknowledged += stored
+    return report
+
+
+def items_of(mutation: Mutation) -> int:
+    """Return how many items are written or deleted."""
+    return len(mutation.items if isinstance(mutation, Upsert) else mutation.ids)
 
 
 def main() -> None:
     """Run as a script."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, help="where to write the result as JSON")
     arguments = parser.parse_args()
-    if arguments.child is not None:
-        collection, seed, turn, way = arguments.child
-        write(Path(collection), int(seed), int(turn), way)
-        return
+    facts = environment(ROOT)
     with tempfile.TemporaryDirectory() as name:
-        deaths = run_rounds(Path(name), arguments.seed, arguments.rounds)
-        found = verify_catalogue(Path(name))
-    for how, count in deaths.most_common():
-        print(f"{count:5} {how}")
-    print(f"{arguments.rounds} rounds: every acknowledged mutation is there, none half.")
-    print(f"{found.live} live rows, {found.tombstones} tombstones")
+        report = run_rounds(Path(name), arguments.seed, arguments.rounds)
+    for fate, count in sorted(report.kills.items(), key=lambda one: -one[1]):
+        print(f"{count:5} {fate}")
+    print(f"{report.rounds} kills: every acknowledged mutation is there and found, none half.")
+    if arguments.out is not None:
+        result = {"fault": "kill_writer", "environment": facts, **asdict(report)}
+        arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

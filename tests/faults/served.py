@@ -4,12 +4,15 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 import numpy as np
+from google.longrunning import operations_pb2, operations_pb2_grpc
+from google.protobuf import duration_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from clipsearch.v1 import catalogue_pb2 as pb
@@ -20,6 +23,9 @@ from clipsearch.v1.search_pb2_grpc import SearchServiceStub
 ROOT = Path(__file__).parents[2]
 SAMPLE_BUNDLE = ROOT / "demo/clipsearch_demo/model/bundle"
 DIMENSION = 128
+
+BATCH = 250
+"""Background vectors in one call."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +53,33 @@ class Client:
         response: search_pb2.SearchResponse = SearchServiceStub(self.channel).Search(request, timeout=30)
         return response
 
-    def listed(self) -> dict[str, dict[str, object]]:
-        """The metadata of every item by id, page by page."""
+    def listed(self, filter_: str = "") -> dict[str, dict[str, object]]:
+        """The metadata of every item by id, page by page, or of those that a filter lets through."""
         found: dict[str, dict[str, object]] = {}
         token = ""
         while True:
-            page = self.catalogue.ListItems(pb.ListItemsRequest(page_size=200, page_token=token), timeout=30)
+            request = pb.ListItemsRequest(page_size=200, page_token=token, filter=filter_)
+            page = self.catalogue.ListItems(request, timeout=30)
             found.update((item.id, dict(item.metadata)) for item in page.items)
             token = page.next_page_token
             if not token:
                 return found
+
+    def rebuilt(self) -> None:
+        """Wait until the index is built that is being built, or that this call has begun."""
+        operations = operations_pb2_grpc.OperationsStub(self.channel)
+        while True:
+            try:
+                started = self.catalogue.RebuildIndex(pb.RebuildIndexRequest(), timeout=30)
+            except grpc.RpcError as error:
+                if error.code() is not grpc.StatusCode.ABORTED:
+                    raise
+                time.sleep(0.1)  # one that the server began by itself has no operation to wait for
+                continue
+            wait = operations_pb2.WaitOperationRequest(name=started.name, timeout=duration_pb2.Duration(seconds=120))
+            finished = operations.WaitOperation(wait, timeout=150)
+            assert finished.done and not finished.HasField("error"), finished
+            return
 
     def stats(self) -> pb.GetCollectionStatsResponse:
         response: pb.GetCollectionStatsResponse = self.catalogue.GetCollectionStats(
@@ -81,6 +104,16 @@ def item_of(item: int, version: int) -> pb.UpsertItem:
     message = pb.UpsertItem(id=f"i{item:03}", vector=embedding(vector_of(item, version)))
     message.metadata.update({"item": item, "version": version})
     return message
+
+
+def add_background(client: Client, count: int) -> None:
+    """Store vectors that are far from those of the clients, and wait until an index of them is built."""
+    vectors = np.random.default_rng(0).standard_normal((count, DIMENSION)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    for start in range(0, count, BATCH):
+        some = enumerate(vectors[start : start + BATCH], start)
+        client.upsert([pb.UpsertItem(id=f"background-{n}", vector=embedding(vector)) for n, vector in some])
+    client.rebuilt()
 
 
 class Server:
@@ -114,13 +147,18 @@ class Server:
         assert match is not None, "\n".join(self.log)
         return match
 
+    def troubles(self) -> list[str]:
+        """The lines of the log that warn of something."""
+        return [line for line in self.log if " WARNING " in line or " ERROR " in line]
+
     def __enter__(self) -> "Server":
         try:
             self.wait_for("serving$")
         except BaseException:
             self.kill()
             raise
-        self.client = Client(grpc.insecure_channel(f"127.0.0.1:{self.wait_for('port ([0-9]+)$')[1]}"))
+        self.address = f"127.0.0.1:{self.wait_for('port ([0-9]+)$')[1]}"
+        self.client = Client(grpc.insecure_channel(self.address))
         return self
 
     def __exit__(self, *_: object) -> None:

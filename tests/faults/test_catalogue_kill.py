@@ -6,22 +6,36 @@ from pathlib import Path
 
 import pytest
 
-from clipsearch.catalogue.schema import FILE
+from clipsearch.catalogue.schema import FILE, connect_writer
 from clipsearch.catalogue.verify import verify_catalogue
 from clipsearch.catalogue.writer import CatalogueWriter
+from clipsearch.index.rules import Kind
 
 from .catalogue_model import DIMENSION, State, random_groups, read_state
+from .dying_writer import MODEL, all_fates, opened
 from .kill_writer import run_rounds
 
 LOG = FILE + "-wal"
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_every_acknowledged_mutation_survives_and_none_is_half(tmp_path: Path, seed: int) -> None:
-    deaths = run_rounds(tmp_path, seed, rounds=6)
-    assert sum(deaths.values()) == 6
-    # Deaths at a statement do not depend on how fast this machine is.
-    assert any(how.startswith("died") for how in deaths), deaths
+def test_every_acknowledged_mutation_survives_is_found_and_none_is_half(tmp_path: Path, seed: int) -> None:
+    report = run_rounds(tmp_path, seed, rounds=10)
+    named = {f"{when} {step}" for when, step in all_fates()}
+    assert (sum(report.kills.values()), len(named & report.kills.keys())) == (10, 5)
+    assert min(report.acknowledged_mutations, report.checks.items_searched, report.checks.mutations_retried) > 0
+
+
+@pytest.mark.parametrize("left", ["an empty file", "tables without a model"])
+def test_a_catalogue_that_was_left_half_made_is_made_to_the_end(tmp_path: Path, left: str) -> None:
+    (tmp_path / "default").mkdir()
+    file = tmp_path / "default" / FILE
+    file.touch()
+    if left == "tables without a model":
+        connect_writer(file).close()
+    data = opened(tmp_path, Kind.FLAT)
+    assert (data.collection("").view.size, data.collection("").reader.model_hash) == (0, MODEL)
+    data.close()
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip"])

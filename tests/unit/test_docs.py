@@ -26,6 +26,10 @@ def test_readme_shows_the_committed_quality(generate: ModuleType) -> None:
     assert generate.quality_table() in (ROOT / "README.md").read_text(encoding="utf-8"), "run `make docs`"
 
 
+def test_the_catalogue_shows_the_committed_faults(generate: ModuleType) -> None:
+    assert generate.faults_table() in (ROOT / "docs/catalogue.md").read_text(encoding="utf-8"), "run `make docs`"
+
+
 def test_readme_names_only_verbs_that_exist() -> None:
     named = set(re.findall(r"^clipsearch (\w+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
     assert named == set(VERBS) - {"demo"}

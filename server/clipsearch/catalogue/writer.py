@@ -47,19 +47,25 @@ class CatalogueWriter:
     """The one writer of a collection. Use as a context manager; from any thread, but one at a time."""
 
     def __init__(
-        self, collection: Path, dimension: int, model_hash: str | None, *, requests_kept: int = REQUESTS_KEPT
+        self,
+        collection: Path,
+        dimension: int,
+        model_hash: str | None,
+        *,
+        joins_ready_vectors: bool = False,
+        requests_kept: int = REQUESTS_KEPT,
     ) -> None:
-        """Open or create the catalogue of a collection directory.
+        """Open or create the catalogue of a collection directory; one that was left half-made is made to the end.
 
         Raises UnusableIndex where another process writes it, where it cannot be read, or where it holds embeddings of
-        another dimension or of another model: those would be compared with each other as if they meant the same.
+        another dimension or of another model: those would be compared with each other as if they meant the same. With
+        ``joins_ready_vectors`` a catalogue of ready vectors, whose model nobody told, takes those of any model.
         """
         if not collection.is_dir():
             collection.mkdir(parents=True)
             # SQLite sees to the names inside; that of the directory itself is ours.
             flush(collection.parent)
         self.dimension = dimension
-        self.model_hash = model_hash
         self._requests_kept = requests_kept
         self._path = catalogue_file(collection)
         self._lock = take_lock(collection)
@@ -70,12 +76,12 @@ class CatalogueWriter:
             raise
         try:
             with storage_errors(self._path):
-                self._adopt(dimension, model_hash)
+                self._adopt(dimension, model_hash, joins_ready_vectors=joins_ready_vectors)
         except BaseException:
             self.close()
             raise
 
-    def _adopt(self, dimension: int, model_hash: str | None) -> None:
+    def _adopt(self, dimension: int, model_hash: str | None, *, joins_ready_vectors: bool) -> None:
         """Note the model of a new catalogue, or compare it with that of an old one."""
         stored = dict(self._connection.execute("SELECT key, value FROM meta"))
         if not stored:
@@ -90,9 +96,10 @@ class CatalogueWriter:
                 f"{self._path} holds embeddings of dimension {stored['dimension']}, these have {dimension}; "
                 "build into another directory"
             )
-        if stored.get("model_hash") != model_hash:
+        known = stored.get("model_hash")
+        if known != model_hash and not (known is None and joins_ready_vectors):
             raise UnusableIndex(
-                f"{self._path} was embedded by another model (weights {_short(stored.get('model_hash'))}, this bundle "
+                f"{self._path} was embedded by another model (weights {_short(known)}, this bundle "
                 f"has {_short(model_hash)}); build into another directory"
             )
 

@@ -15,8 +15,8 @@ from clipsearch.catalogue.filters.compile import compile_filter
 from clipsearch.catalogue.items import Item, check_id, metadata_json
 from clipsearch.catalogue.mutations import Applied, Change, Delete, Mutation, Upsert
 from clipsearch.catalogue.reader import Page, StoredItem
-from clipsearch.collection import CollectionStats
-from clipsearch.data import DEFAULT, DataDirectory
+from clipsearch.collection import Collection, CollectionStats
+from clipsearch.data import DataDirectory
 from clipsearch.errors import BadPageToken, ClipsearchError, InvalidInput, ItemNotFound, MissingInput
 from clipsearch.services.call import Call, Stages
 from clipsearch.services.embed import Embedded, EmbedInput, EmbedService, ImageInput, TextInput
@@ -63,9 +63,9 @@ class NewItem:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """An item of the write lane."""
+    """An item of the write lane, for a collection and not for its name: another may have that when its turn comes."""
 
-    collection: str
+    collection: Collection
     mutation: Mutation
 
 
@@ -110,7 +110,7 @@ class CatalogueService:
         request id, an item that fails for a reason that may pass fails the call, and nothing is written: a retry would
         otherwise ask for more than the first attempt did.
         """
-        self._data.collection(collection)
+        known = self._data.collection(collection)
         self._limits.check_batch(len(items), "items")
         outcomes: list[Change | ClipsearchError | None] = [None] * len(items)
         made, stages = await self._embedded(items, call)
@@ -122,9 +122,9 @@ class CatalogueService:
                 outcomes[i] = one
             else:
                 raise one.at(f"items[{i}]")
-        seq = self._data.collection(collection).view.seq
+        seq = known.view.seq
         if sound:
-            applied = await self._write(collection, Upsert([item for _, item in sound], request_id), len(sound), call)
+            applied = await self._write(known, Upsert([item for _, item in sound], request_id), len(sound), call)
             seq = applied.seq
             for (i, _), outcome in zip(sound, applied.outcomes, strict=True):
                 outcomes[i] = copy(outcome) if isinstance(outcome, ClipsearchError) else outcome
@@ -132,9 +132,9 @@ class CatalogueService:
 
     async def delete(self, collection: str, ids: Sequence[str], request_id: str | None, call: Call) -> Written:
         """Delete items; an id that is not there has the outcome NOT_FOUND. Raises as ``upsert`` does."""
-        self._data.collection(collection)
+        known = self._data.collection(collection)
         self._limits.check_batch(len(ids), "ids")
-        applied = await self._write(collection, Delete(ids, request_id), len(ids), call)
+        applied = await self._write(known, Delete(ids, request_id), len(ids), call)
         return Written(list(applied.outcomes), applied.seq)
 
     async def get(self, collection: str, item_id: str, *, with_embedding: bool) -> StoredItem:
@@ -182,10 +182,10 @@ class CatalogueService:
         """Delete a collection and its files; raises CollectionNotFound."""
         await asyncio.to_thread(self._data.delete, collection)
 
-    async def _write(self, collection: str, mutation: Mutation, size: int, call: Call) -> Applied:
+    async def _write(self, collection: Collection, mutation: Mutation, size: int, call: Call) -> Applied:
         self._lane.admission.enter(call.priority)
         try:
-            item = Write(collection or DEFAULT, mutation)
+            item = Write(collection, mutation)
             answer = await self._lane.submit(item, length=max(1, size), priority=call.priority, deadline=call.deadline)
         finally:
             self._lane.admission.leave()
@@ -237,18 +237,16 @@ class CatalogueService:
         return unit_vector(np.mean(vectors, axis=0, dtype=np.float32), self._dimension, "images.images")
 
 
-def write_batch(data: DataDirectory, batch: Sequence[Write]) -> list[Applied | ClipsearchError]:
-    """Commit what waits, as the write lane's run function: one transaction for each collection."""
-    groups: dict[str, list[int]] = {}
+def write_batch(batch: Sequence[Write]) -> list[Applied | ClipsearchError]:
+    """Commit what waits, as the write lane's run function: one transaction for each collection.
+
+    One that was deleted meanwhile answers with CollectionNotFound.
+    """
+    groups: dict[Collection, list[int]] = {}
     for i, write in enumerate(batch):
         groups.setdefault(write.collection, []).append(i)
     answers: dict[int, Applied | ClipsearchError] = {}
-    for name, members in groups.items():
-        try:
-            collection = data.collection(name)
-        except ClipsearchError as error:  # deleted while the items were embedded
-            answers.update((i, copy(error)) for i in members)
-            continue
+    for collection, members in groups.items():
         answers.update(zip(members, collection.write([batch[i].mutation for i in members]), strict=True))
         collection.rebuild_if_due()
     return [answers[i] for i in range(len(batch))]

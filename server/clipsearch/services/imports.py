@@ -21,6 +21,7 @@ import numpy as np
 
 from clipsearch.catalogue.items import Item, Known
 from clipsearch.catalogue.mutations import Outcome, Upsert
+from clipsearch.collection import Collection
 from clipsearch.data import DataDirectory
 from clipsearch.disk import disk_errors
 from clipsearch.errors import ClipsearchError, ComputeFailed, WrongDimension
@@ -87,7 +88,8 @@ class Importer:
         stored.
         """
         rejects = FirstRejects(tally, REJECTS_TOLD)
-        build = Build(_WriteLaneStore(self._data, self._write, collection, loop), rejects, tally, report)
+        into = self._data.collection(collection)
+        build = Build(_WriteLaneStore(self._write, into, loop), rejects, tally, report)
         opener = vectors_opener(source)
         if opener is None:
             encoder = _ImageLaneEncoder(self._images, self._dimension, loop)
@@ -100,17 +102,20 @@ class Importer:
                 )
             check_model(source, vectors, self._weight_hash)
             build.vectors(vectors)
-        return Imported(tally, rejects.first, self._data.collection(collection).view.seq)
+        return Imported(tally, rejects.first, into.view.seq)
 
 
 class _WriteLaneStore:
-    """A living collection as a build's store: what was upserted is durable and searchable."""
+    """A living collection as a build's store: what was upserted is durable and searchable.
 
-    def __init__(self, data: DataDirectory, lane: WriteLane, collection: str, loop: asyncio.AbstractEventLoop) -> None:
-        self._data, self._lane, self._collection, self._loop = data, lane, collection, loop
+    Once the collection is deleted it raises CollectionNotFound, though there be another of that name by then.
+    """
+
+    def __init__(self, lane: WriteLane, collection: Collection, loop: asyncio.AbstractEventLoop) -> None:
+        self._lane, self._collection, self._loop = lane, collection, loop
 
     def known(self, ids: Sequence[str]) -> dict[str, Known]:
-        return self._data.collection(self._collection).reader.known(ids)
+        return self._collection.reader.known(ids)
 
     def upsert(self, items: Sequence[Item]) -> list[Outcome]:
         outcomes: list[Outcome] = []

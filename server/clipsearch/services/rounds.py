@@ -23,6 +23,7 @@ from clipsearch.errors import (
     SearchTooDeep,
     UnusableIndex,
 )
+from clipsearch.index.view import View
 from clipsearch.ports import Rows, Vectors
 from clipsearch.services.paging import Before, before_of
 from clipsearch.services.searcher import Neighbours
@@ -51,8 +52,8 @@ MetadataOf = Callable[[Rows], list[dict[str, object]]]
 class Page:
     """What is wanted: hits ``shape.offset`` to ``shape.offset + top_k`` after those ``before`` it.
 
-    ``path`` is the field to group by, ``suppressors`` what the hits before keep from being hits. ``seq`` is the
-    sequence number of the state whose rows may be hits, None for a page that goes on from another.
+    ``path`` is the field to group by, ``suppressors`` what the hits before keep from being hits. ``view`` is the state
+    that every round searches: of two, an item written between them would be in neither.
     """
 
     shape: Shape
@@ -61,7 +62,7 @@ class Page:
     before: Before
     path: tuple[str, ...]
     suppressors: Suppressors
-    seq: int | None
+    view: View
 
     @property
     def end(self) -> int:
@@ -100,12 +101,12 @@ def open_page(collection: Collection, shape: Shape, top_k: int, max_depth: int, 
     Raises BadPageToken, SearchTooDeep or BadGroupField.
     """
     path = _path_of(shape.group_by) if shape.group_by else ()
+    view = collection.view
     if not shape.page_token:
-        view = collection.view
-        return Page(shape, top_k, max_depth, Before(view.end_row - 1, _NONE), path, _nothing(view.dimension), view.seq)
+        return Page(shape, top_k, max_depth, Before(view.end_row - 1, _NONE), path, _nothing(view.dimension), view)
     before = before_of(shape.page_token, mark)
     _check_depth(len(before.rows) + top_k, max_depth, "page_token")
-    return Page(shape, top_k, max_depth, before, path, _suppressors(collection, shape, path, before), None)
+    return Page(shape, top_k, max_depth, before, path, _suppressors(collection, shape, path, before), view)
 
 
 async def fill_page(page: Page, metadata_of: MetadataOf, nearest: Nearest) -> Hits:
@@ -126,8 +127,7 @@ async def fill_page(page: Page, metadata_of: MetadataOf, nearest: Nearest) -> Hi
     used, chosen = kept[: page.end], kept[page.shape.offset : page.end]
     more = page.before.shown(near.rows[used]) if len(kept) > page.end else None
     vectors = None if near.vectors is None else near.vectors[chosen]
-    seq = near.seq if page.seq is None else page.seq
-    return Hits(near.rows[chosen], near.scores[chosen], vectors, seq, more)
+    return Hits(near.rows[chosen], near.scores[chosen], vectors, page.view.seq, more)
 
 
 def depths(least: int, most: int) -> Iterator[int]:

@@ -92,6 +92,7 @@ class SearchService:
             with_ids=False,
             with_vectors=query.with_vectors or shape.collapse_above is not None,
             shown=frozenset(page.before.rows.tolist()),
+            view=page.view,
         )
         target: Vector | None = None
         truncated, stages = False, Stages()

@@ -33,7 +33,8 @@ class Probe:
     ``condition`` is a filter, None to let all through; ``excluded`` are ids that must not be found; hits score at least
     ``min_score``, a cosine. Filter and ids, not the rows that they meant a moment ago: an item that is updated
     meanwhile has another row. ``shown`` are rows that were hits already. Without ``with_ids`` the rows may stay
-    unnamed: for candidates, of which there may be thousands. ``kind`` is what recall is counted under.
+    unnamed: for candidates, of which there may be thousands. ``view`` is the state to search, None for the newest when
+    its turn comes: a search of several rounds must not see several states. ``kind`` is what recall is counted under.
     """
 
     top_k: int
@@ -45,6 +46,7 @@ class Probe:
     excluded: frozenset[str] = frozenset()
     shown: frozenset[int] = frozenset()
     min_score: float | None = None
+    view: View | None = None
     kind: QueryKind = QueryKind.VECTOR
 
 
@@ -89,14 +91,15 @@ class Searcher:
     def search(self, vectors: Vectors, probes: Sequence[Probe]) -> list[Found]:
         """Search around unit vectors, float32 [n, dimension]; one probe for each.
 
-        Probes of one collection that ask for the same nprobe and filter share one call to its index, at the largest
-        number of hits among them. All of a call see one state. Those for candidates share with their like only, so
-        that no search for ten hits goes as deep as they do.
+        Probes of one collection that ask for the same nprobe, filter and view share one call to its index, at the
+        largest number of hits among them. All of a call see one state. Those for candidates share with their like
+        only, so that no search for ten hits goes as deep as they do.
         """
-        groups: dict[tuple[str, int | None, str, bool], list[int]] = {}
+        groups: dict[tuple[str, int | None, str, bool, int | None], list[int]] = {}
         for i, probe in enumerate(probes):
             condition = "" if probe.condition is None else probe.condition.text
-            groups.setdefault((probe.collection, probe.nprobe, condition, probe.with_ids), []).append(i)
+            view = None if probe.view is None else id(probe.view)
+            groups.setdefault((probe.collection, probe.nprobe, condition, probe.with_ids, view), []).append(i)
         found: list[Found | None] = [None] * len(probes)
         for members in groups.values():
             queries = vectors if len(groups) == 1 else vectors[members]
@@ -111,11 +114,11 @@ class Searcher:
             return [copy(error) for _ in probes]  # one each: callers add to their own
 
     def _searched(self, collection: Collection, queries: Vectors, probes: Sequence[Probe]) -> list[Neighbours]:
-        """Search one state of a collection; the probes share nprobe and filter."""
+        """Search one state of a collection; the probes share nprobe, filter and view."""
         first = probes[0]
         started = time.monotonic()
         with collection.turn:
-            view = collection.view
+            view = collection.view if first.view is None else first.view
             most = max(probe.top_k + len(probe.excluded) + len(probe.shown) for probe in probes)
             k = max(1, min(view.size, most))
             nprobe = None if first.nprobe is None else min(first.nprobe, view.max_nprobe)

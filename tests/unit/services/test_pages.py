@@ -2,7 +2,7 @@
 
 import asyncio
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -87,13 +87,22 @@ class World:
         assert isinstance(applied, Applied), applied
         return applied
 
-    def page(self, query: NDArray[np.float32], shape: Shape, top_k: int, max_depth: int = MANY) -> tuple[Hits, str]:
-        """A page as the service makes it, and the token of the next."""
+    def page(
+        self,
+        query: NDArray[np.float32],
+        shape: Shape,
+        top_k: int,
+        max_depth: int = MANY,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> tuple[Hits, str]:
+        """A page as the service makes it, and the token of the next; ``meanwhile`` happens before every round."""
         collection, searcher = self.data.collection(""), Searcher(self.data, RecallMonitor(0.0))
         page = open_page(collection, shape, top_k, max_depth, MARK)
-        probe = Probe(1, with_ids=False, with_vectors=True, shown=frozenset(page.before.rows.tolist()))
+        shown = frozenset(page.before.rows.tolist())
+        probe = Probe(1, with_ids=False, with_vectors=True, shown=shown, view=page.view)
 
         async def nearest(k: int) -> Neighbours:
+            meanwhile()
             (near,) = searcher.search(query[None], [replace(probe, top_k=k)])
             assert isinstance(near, Neighbours), near
             return near
@@ -138,6 +147,21 @@ SHAPES = st.builds(
     group_by=st.sampled_from(["", "look.colour"]),
     collapse_above=st.sampled_from([None, 0.6, 0.9]),
 )
+
+
+@pytest.mark.parametrize("shape", [Shape(paged=True), Shape(group_by="look.colour"), Shape(collapse_above=0.9)])
+def test_a_page_is_of_one_state_whatever_is_written_while_it_is_filled(shape: Shape) -> None:
+    with world(7) as one:
+        one.upsert(*(f"i{n}" for n in range(20)))
+        query = one.unit()
+        expected = one.expected(query, shape, newest=19, shown=[])
+
+        def meanwhile() -> None:
+            one.upsert("i3", "new")
+            one.delete("i5")
+
+        hits, _ = one.page(query, shape, 20, meanwhile=meanwhile)
+        assert (hits.rows.tolist(), hits.seq) == (expected, 1)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -272,7 +296,8 @@ def test_pages_of_an_approximate_index_lose_nothing_that_it_can_find(seed: int) 
             fresh = ~np.isin(rows, held)
             return Neighbours(rows[fresh][:k], [], scores[fresh][:k], None, 1, 0.0)
 
-        page = Page(Shape(paged=True), 10, MANY, before, (), Suppressors(set(), np.empty((0, D), np.float32)), 1)
+        nothing = Suppressors(set(), np.empty((0, D), np.float32))
+        page = Page(Shape(paged=True), 10, MANY, before, (), nothing, live.view)
         hits = asyncio.run(fill_page(page, unread, nearest))
         assert (np.diff(hits.scores) <= 0).all()
         shown += hits.rows.tolist()
