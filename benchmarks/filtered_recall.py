@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from benchmarks.clustered_vectors import Clustered, clustered
 from benchmarks.harness.facts import environment
 from clipsearch.index.build import IndexOptions, IndexSource, build_index
-from clipsearch.index.flat import FlatIndex, penalty_of, scan
+from clipsearch.index.flat import penalty_of, scan
 from clipsearch.index.ivfpq import IvfPqIndex
 from clipsearch.index.kmeans import assign, kmeans
 from clipsearch.index.rules import Kind
@@ -91,10 +91,10 @@ class Samples:
 class Bench:
     """An index with its queries and the clusters that filters are made of."""
 
-    def __init__(self, index: IvfPqIndex, data: Clustered, queries: int, seed: int) -> None:
+    def __init__(self, index: IvfPqIndex, images: Float32, texts: Float32, seed: int) -> None:
         self.index = index
-        self.stored = FlatIndex(index.matrix).vectors(np.arange(index.size))
-        self.queries = {"image": data.image_queries[:queries], "text": data.text_queries[:queries]}
+        self.stored = index.matrix.astype(np.float32)
+        self.queries = {"image": images, "text": texts}
         self.rng = np.random.default_rng(seed)
         count = max(2, int(index.size**0.5 / 2))
         sample = self.stored[self.rng.choice(index.size, min(index.size, 64 * count), replace=False)]
@@ -102,6 +102,13 @@ class Bench:
             self.centres = kmeans(sample, count, pool, iterations=5, seed=seed)
             self.cluster_of = assign(self.stored, self.centres, pool)
         self.sizes = np.bincount(self.cluster_of, minlength=count)
+
+    def curve(self) -> list[Measured]:
+        """Measure and print every kind of filter at every share."""
+        print("filter       share selected   images    texts  first µs   µs each  in batch")
+        lines = [self.shared("random", 1.0)]
+        lines += [self.shared(kind, share) for kind in ("random", "clusters") for share in SHARES]
+        return lines + [self.per_query(share) for share in SHARES]
 
     def random(self, share: float) -> Mask:
         """Rows drawn by chance."""
@@ -200,12 +207,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         index, data = build(arguments.n, arguments.d, arguments.queries, arguments.seed, Path(name))
         limit_blas(1)
-        bench = Bench(index, data, arguments.queries, arguments.seed)
+        images, texts = data.image_queries[: arguments.queries], data.text_queries[: arguments.queries]
+        bench = Bench(index, images, texts, arguments.seed)
         print(f"{arguments.n} x {arguments.d}, nprobe {index.nprobe}, overfetch {index.overfetch}, top {K}")
-        print("filter       share selected   images    texts  first µs   µs each  in batch")
-        lines = [bench.shared("random", 1.0)]
-        lines += [bench.shared(kind, share) for kind in ("random", "clusters") for share in SHARES]
-        lines += [bench.per_query(share) for share in SHARES]
+        lines = bench.curve()
     if arguments.out is not None:
         settings = {key: value for key, value in vars(arguments).items() if key != "out"}
         tuned = {"nprobe": index.nprobe, "overfetch": index.overfetch}

@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         rewrite(DOCUMENT, markdown(lines, facts))
     screen = Console()
     # Not a terminal: wide enough that no figure is broken over lines.
-    screen.print(table(lines), width=None if screen.is_terminal else 140)
+    screen.print(table(lines, "clipsearch serving"), width=None if screen.is_terminal else 140)
     console.print(f"written to {out}")
 
 

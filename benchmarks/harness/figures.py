@@ -22,6 +22,11 @@ def summarise(samples: Sequence[float]) -> Summary:
     return Summary(statistics.median(samples), min(samples), max(samples), len(samples))
 
 
+def once(value: float, count: int = 1) -> Summary:
+    """Return what was found once: measured once, or worked out of ``count`` samples that are no spread of it."""
+    return Summary(value, value, value, count)
+
+
 def ratios(numerators: Sequence[float], denominators: Sequence[float]) -> list[float]:
     """Divide round by round, so that what slowed a whole round down cancels; raises ValueError where lengths differ."""
     return [above / below for above, below in zip(numerators, denominators, strict=True)]

@@ -62,9 +62,9 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.1f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def table(lines: Sequence[Line]) -> Table:
+def table(lines: Sequence[Line], title: str) -> Table:
     """Return the lines as a table for the terminal."""
-    result = Table(title="clipsearch serving")
+    result = Table(title=title)
     for heading, right in zip(HEADINGS, (False, False, True, True, True, False), strict=True):
         result.add_column(heading, justify="right" if right else "left")
     for line in lines:

@@ -1,0 +1,47 @@
+"""Run by ``restart`` in a process of its own: open the data directory, answer, say when what was done.
+
+``python -m benchmarks.live_harness.reopen WORK N STARTED``: N items under WORK, STARTED on the monotonic clock.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.live_harness.memory import resident
+from benchmarks.live_harness.questions import check_answers, read_questions
+from benchmarks.live_harness.served import MODEL
+from clipsearch.collection import CollectionOptions
+from clipsearch.data import DEFAULT, DataDirectory
+
+
+def main() -> None:
+    """Print seconds, and bytes of own memory that an item costs, as JSON."""
+    work, n, started = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    queries, answers = read_questions(work)
+    options = CollectionOptions(queries.shape[1], MODEL, _no_rebuild, device="cpu", rebuild_by_itself=False)
+    imported, before = time.monotonic(), resident()[0]
+    data = DataDirectory(work / "data", options)
+    opened = time.monotonic()
+    collection = data.collection(DEFAULT)
+    check_answers(collection, queries[:1], answers[:1])
+    answered = time.monotonic()
+    check_answers(collection, queries[1:], answers[1:])
+    memory = (resident()[0] - before) / n
+    data.close()
+    found = {
+        "imports": imported - started,
+        "opening": opened - imported,
+        "first search": answered - opened,
+        "first answer": answered - started,
+        "own memory of an open collection": memory,
+    }
+    print(json.dumps(found))
+
+
+def _no_rebuild(*_: object) -> None:
+    raise AssertionError("nothing asks for a rebuild here")
+
+
+if __name__ == "__main__":
+    main()
