@@ -4,7 +4,8 @@
 them, measures its recall-speed curve, and then lets all take turns at the fastest point at which each reaches a
 recall@10 of 0.95 and of 0.99, for pictures and for texts. Batches run with all threads, single queries with one.
 It needs the peers extra: ``pip install '.[peers]'``.
-``--quick`` is for trying it out; ``--out`` writes JSON, and beside it the curves as a PNG.
+``--sample`` takes the sample catalogue's embeddings instead of clustered vectors. ``--quick`` is for trying it out;
+``--out`` writes JSON, and beside it the curves as a PNG.
 """
 
 import argparse
@@ -16,10 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.clustered_vectors import clustered
+from benchmarks.clustered_vectors import Clustered, clustered
+from benchmarks.harness.context import FULL
 from benchmarks.harness.facts import environment
 from benchmarks.index_harness.contenders import CONTENDERS, Clipsearch, Contender, Flat, Float32
 from benchmarks.index_harness.measure import K, OnCurve, Truth, Turns, curve, fastest, take_turns
+from benchmarks.index_harness.sample import sample_vectors
 from clipsearch.index.exact import exact_top_k
 from clipsearch.index.threads import available_cores, limit_blas
 
@@ -31,7 +34,7 @@ def main() -> None:
     """Build, measure, print; write the figures where asked to."""
     arguments = _arguments()
     threads = available_cores()
-    data = clustered(arguments.n, arguments.d, arguments.queries, arguments.seed)
+    data = _vectors(arguments)
     # What float16 keeps: all contenders and the truth see the same vectors.
     base: Float32 = data.base.astype(np.float16).astype(np.float32)
     # Every other text is for tuning; the others measure.
@@ -53,6 +56,14 @@ def main() -> None:
     summaries = _turns(contenders, curves, data.image_queries, arguments, threads)
     if arguments.out is not None:
         _write(arguments, contenders, curves, summaries)
+
+
+def _vectors(arguments: argparse.Namespace) -> Clustered:
+    if not arguments.sample:
+        return clustered(arguments.n, arguments.d, arguments.queries, arguments.seed)
+    data = sample_vectors(ROOT / "build" / "bench", FULL.catalogue_items, arguments.queries, arguments.seed)
+    arguments.n, arguments.d = data.base.shape
+    return data
 
 
 def _turns(
@@ -134,7 +145,8 @@ def _plot(curves: dict[str, list[OnCurve]], arguments: argparse.Namespace) -> No
     axes.set_xlim(left=0.7)
     axes.set_xlabel("recall@10, the smaller of pictures and texts")
     axes.set_ylabel("queries per second, in one batch")
-    axes.set_title(f"{arguments.n:,} x {arguments.d} clustered vectors, {available_cores()} cores")
+    kind = "embeddings of the sample catalogue" if arguments.sample else "clustered vectors"
+    axes.set_title(f"{arguments.n:,} x {arguments.d} {kind}, {available_cores()} cores")
     axes.grid(alpha=0.3, which="both")
     axes.legend()
     figure.tight_layout()
@@ -150,6 +162,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--singles", type=int, default=100, help="single queries in each round")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--contender", action="append", choices=list(CONTENDERS), help="only this one; may be repeated")
+    parser.add_argument("--sample", action="store_true", help="the sample catalogue's embeddings; needs the demo extra")
     parser.add_argument("--quick", action="store_true", help="30,000 x 64: for trying, not for figures")
     parser.add_argument("--out", type=Path, help="JSON to write; the curves go beside it as a PNG")
     arguments = parser.parse_args()

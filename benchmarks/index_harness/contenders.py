@@ -135,7 +135,7 @@ class Hnswlib(Contender):
         self.index.init_index(max_elements=n, M=16, ef_construction=200, random_seed=seed)
         self.index.add_items(base, num_threads=threads)
         self.bytes_per_item = self.index.index_file_size() / n - 4 * d
-        self.points = [(float(ef),) for ef in (10, 20, 40, 80, 160, 320, 640)]
+        self.points = [(float(ef),) for ef in (10, 20, 40, 80, 160, 320, 640, 1280)]
 
     def search(self, queries: Float32, k: int, point: Point, threads: int) -> NDArray[np.int64]:
         self.index.set_ef(int(point[0]))
@@ -156,7 +156,7 @@ class Usearch(Contender):
         self.index: Any = Index(ndim=d, metric="ip", dtype="f16", connectivity=16, expansion_add=128)
         self.index.add(np.arange(n), base, threads=threads)
         self.bytes_per_item = self.index.serialized_length / n - 2 * d
-        self.points = [(float(expansion),) for expansion in (16, 32, 64, 128, 256, 512)]
+        self.points = [(float(expansion),) for expansion in (16, 32, 64, 128, 256, 512, 1024)]
 
     def search(self, queries: Float32, k: int, point: Point, threads: int) -> NDArray[np.int64]:
         self.index.expansion_search = int(point[0])
