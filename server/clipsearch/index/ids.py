@@ -1,9 +1,11 @@
 """Item ids by position, packed and memory-mapped: turning a hit into its id costs about a microsecond and no SQLite.
 
-Two files: ``ids.offsets`` int64 [N + 1] and ``ids.utf8``, the ids one after the other in UTF-8.
+Two files: ``ids.utf8``, the ids one after the other in UTF-8, and ``ids.offsets`` [N + 1], where each begins: uint32
+where that reaches, as it does up to 4 GiB of ids, else int64. Its size tells which.
 """
 
 import mmap
+from array import array
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,12 +16,15 @@ from clipsearch.errors import UnusableIndex
 OFFSETS = "ids.offsets"
 BLOB = "ids.utf8"
 
+_WIDE = {4: "I", 8: "q"}
+"""How a memoryview is told to read offsets of so many bytes."""
+
 
 class PackedIds:
     """Read-only sequence of ids by position in the index."""
 
     def __init__(self, offsets: memoryview, blob: memoryview) -> None:
-        """Take int64 offsets [N + 1] and the UTF-8 bytes; ``open_ids`` reads them from files."""
+        """Take integer offsets [N + 1] and the UTF-8 bytes; ``open_ids`` reads them from files."""
         self._offsets, self._blob = offsets, blob
 
     def __len__(self) -> int:
@@ -36,24 +41,22 @@ NO_IDS = PackedIds(memoryview(b"\0" * 8).cast("q"), memoryview(b""))
 
 
 def write_ids(directory: Path, ids: Iterable[str]) -> int:
-    """Write both files into ``directory``, streaming; returns how many ids there were."""
-    end, count = 0, 0
-    with (directory / OFFSETS).open("wb") as offsets, (directory / BLOB).open("wb") as blob:
-        offsets.write(np.int64(0).tobytes())
+    """Write both files into ``directory``, streaming the ids; returns how many there were."""
+    ends = array("q", [0])
+    with (directory / BLOB).open("wb") as blob:
         for item_id in ids:
-            encoded = item_id.encode("utf-8")
-            end += len(encoded)
-            count += 1
-            blob.write(encoded)
-            offsets.write(np.int64(end).tobytes())
-    return count
+            ends.append(ends[-1] + blob.write(item_id.encode("utf-8")))
+    offsets = np.frombuffer(ends, dtype=np.int64)
+    offsets.astype(np.uint32 if offsets[-1] < 2**32 else np.int64).tofile(directory / OFFSETS)
+    return len(ends) - 1
 
 
 def open_ids(directory: Path, n: int) -> PackedIds:
     """Memory-map the ids of ``n`` positions; raises UnusableIndex where the files do not agree with that."""
-    offsets = _map(directory / OFFSETS).cast("q") if (directory / OFFSETS).stat().st_size % 8 == 0 else memoryview(b"")
-    blob = _map(directory / BLOB)
-    if len(offsets) != n + 1 or offsets[0] != 0 or offsets[n] != len(blob):
+    raw, blob = _map(directory / OFFSETS), _map(directory / BLOB)
+    width, rest = divmod(len(raw), n + 1)
+    offsets = raw.cast(_WIDE[width]) if width in _WIDE and rest == 0 else None
+    if offsets is None or offsets[0] != 0 or offsets[n] != len(blob):
         raise UnusableIndex(f"{directory / OFFSETS} does not describe {n} ids; build the index again")
     return PackedIds(offsets, blob)
 
