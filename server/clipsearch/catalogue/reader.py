@@ -13,7 +13,7 @@ from clipsearch.catalogue.connection import SharedConnection
 from clipsearch.catalogue.filters.compile import CompiledFilter
 from clipsearch.catalogue.items import Known, checksum
 from clipsearch.catalogue.known import SELECT_KNOWN, known_items
-from clipsearch.catalogue.schema import LIVE, catalogue_file
+from clipsearch.catalogue.schema import LIVE, SCAN, catalogue_file
 from clipsearch.errors import EmbeddingDamaged, UnusableIndex
 from clipsearch.ports import Rows
 
@@ -93,6 +93,9 @@ class CatalogueReader:
             self._keyed.close()
             raise UnusableIndex(f"{self._path} was never finished; run `clipsearch index build` again")
         self._walks = SharedConnection(self._path)
+        # A file that no writer has opened since there is this index lacks it, and is read all the same.
+        indexed = self._keyed.all("SELECT 1 FROM sqlite_schema WHERE type = 'index' AND name = ?", (SCAN,))
+        self._scan = f"INDEXED BY {SCAN}" if indexed else "NOT INDEXED"
         self.dimension = int(meta["dimension"])
         self.model_hash: str | None = meta.get("model_hash")
 
@@ -185,7 +188,7 @@ class CatalogueReader:
         compiler, never from a caller. Rows that are dead are among them, so that the answer for a row never changes
         and a search on an older view finds what it should; leave out what is tombstoned in the view.
         """
-        select = f"SELECT row FROM items NOT INDEXED WHERE row >= ? AND row < ? AND ({condition}) ORDER BY row"
+        select = f"SELECT row FROM items {self._scan} WHERE row >= ? AND row < ? AND ({condition}) ORDER BY row"
         return self._walks.numbers(select, (first_row, end_row, *parameters))
 
     def _item(self, *values: Any, with_embedding: bool) -> StoredItem:

@@ -2,7 +2,8 @@
 
 ``items`` is append-only: a row's content never changes after its commit, but for ``deleted_seq``, which is set once
 when the row is replaced or deleted. An id has at most one live row (``deleted_seq`` null) and any number of dead ones.
-The index ``deaths`` holds row numbers alone, a few bytes each, and answers which rows live without reading embeddings.
+The index ``deaths`` holds row numbers alone, a few bytes each, and answers which rows live without reading embeddings;
+``scan`` holds the metadata by row, for the same reason: filters read all of it, and none of the embeddings beside it.
 ``meta`` holds the dimension, the model's weight hash (absent where ready vectors were given), the sequence number,
 which every mutation that changes something raises by one, and the next row number: rows are never used again, so the
 highest one that is there does not tell. ``requests`` remembers what was answered to mutations with a request id.
@@ -22,6 +23,11 @@ FORMAT_VERSION = 2
 
 LIVE = "items INDEXED BY live WHERE deleted_seq IS NULL"
 """Where to look an item up by its id. Left to itself SQLite may take ``deaths``, and walk over all that lives."""
+
+SCAN = "scan"
+
+_CREATE_SCAN = f"CREATE INDEX IF NOT EXISTS {SCAN} ON items (row, metadata)"
+"""Made whenever a file is opened to write that has none: files of the same format were written without it."""
 
 MAX_ID_BYTES = 256
 """Longest item id in UTF-8."""
@@ -96,6 +102,8 @@ def _prepare(path: Path) -> sqlite3.Connection:
         if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0:
             # DDL is transactional in SQLite, the version included: a crash leaves an empty file, not half a schema.
             connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {FORMAT_VERSION}; COMMIT;")
+        if connection.execute("PRAGMA user_version").fetchone()[0] == FORMAT_VERSION:
+            connection.execute(_CREATE_SCAN)
     except BaseException:
         connection.close()
         raise

@@ -1,7 +1,7 @@
 """Item ids by position, packed and memory-mapped: turning a hit into its id costs about a microsecond and no SQLite.
 
-Two files: ``ids.offsets``, unsigned [N + 1], and ``ids.utf8``, the ids one after the other in UTF-8. Offsets take four
-bytes, or eight where the ids take 4 GiB or more; the size of the file tells.
+Two files: ``ids.utf8``, the ids one after the other in UTF-8, and ``ids.offsets`` [N + 1], where each begins: uint32
+where that reaches, as it does up to 4 GiB of ids, else int64. Its size tells which.
 """
 
 import mmap
@@ -15,6 +15,9 @@ from clipsearch.errors import UnusableIndex
 
 OFFSETS = "ids.offsets"
 BLOB = "ids.utf8"
+
+_WIDE = {4: "I", 8: "q"}
+"""How a memoryview is told to read offsets of so many bytes."""
 
 
 class PackedIds:
@@ -38,25 +41,22 @@ NO_IDS = PackedIds(memoryview(b"\0" * 8).cast("q"), memoryview(b""))
 
 
 def write_ids(directory: Path, ids: Iterable[str]) -> int:
-    """Write both files into ``directory``, holding 8 bytes for each id meanwhile; returns how many ids there were."""
-    ends = array("Q", [0])
-    end = 0
+    """Write both files into ``directory``, streaming the ids; returns how many there were."""
+    ends = array("q", [0])
     with (directory / BLOB).open("wb") as blob:
         for item_id in ids:
-            end += blob.write(item_id.encode("utf-8"))
-            ends.append(end)
-    np.asarray(ends).astype(np.uint32 if end < 1 << 32 else np.uint64).tofile(directory / OFFSETS)
+            ends.append(ends[-1] + blob.write(item_id.encode("utf-8")))
+    offsets = np.frombuffer(ends, dtype=np.int64)
+    offsets.astype(np.uint32 if offsets[-1] < 2**32 else np.int64).tofile(directory / OFFSETS)
     return len(ends) - 1
 
 
 def open_ids(directory: Path, n: int) -> PackedIds:
     """Memory-map the ids of ``n`` positions; raises UnusableIndex where the files do not agree with that."""
-    offsets, blob = _map(directory / OFFSETS), _map(directory / BLOB)
-    if len(offsets) == 4 * (n + 1):
-        offsets = offsets.cast("I")
-    elif len(offsets) == 8 * (n + 1):
-        offsets = offsets.cast("Q")
-    if len(offsets) != n + 1 or offsets[0] != 0 or offsets[n] != len(blob):
+    raw, blob = _map(directory / OFFSETS), _map(directory / BLOB)
+    width, rest = divmod(len(raw), n + 1)
+    offsets = raw.cast(_WIDE[width]) if width in _WIDE and rest == 0 else None
+    if offsets is None or offsets[0] != 0 or offsets[n] != len(blob):
         raise UnusableIndex(f"{directory / OFFSETS} does not describe {n} ids; build the index again")
     return PackedIds(offsets, blob)
 

@@ -106,3 +106,21 @@ def test_no_statement_walks_over_the_table(tmp_path: Path) -> None:
             slow = [step for step in plan if "INDEX deaths (deleted_seq=?)" in step and "COVERING" not in step]
             assert not walks and not slow and "TEMP B-TREE" not in " ".join(plan), (statement, plan)
     assert asked > 15
+
+
+def test_filters_read_no_embeddings_once_a_writer_has_opened_the_file(tmp_path: Path) -> None:
+    """Also in a file that was written before there was an index of the metadata; until then it is read as it is."""
+    fill(tmp_path, *(item(f"i{n}", n, price=n) for n in range(50)))
+    with closing(sqlite3.connect(tmp_path / FILE)) as connection:
+        connection.execute("DROP INDEX scan")
+    condition, cheap = "json_extract(metadata, '$.price') < ?", list(range(9))
+    with CatalogueReader(tmp_path) as reader:
+        assert reader.matching(condition, [9]).tolist() == cheap
+    CatalogueWriter(tmp_path, D, HASH).close()
+    statements: list[str] = []
+    with CatalogueReader(tmp_path) as reader:
+        reader._walks._connection.set_trace_callback(statements.append)
+        assert reader.matching(condition, [9]).tolist() == cheap
+    with closing(sqlite3.connect(tmp_path / FILE)) as connection:
+        plan = [detail for *_, detail in connection.execute(f"EXPLAIN QUERY PLAN {statements[0]}")]
+    assert plan == ["SEARCH items USING COVERING INDEX scan (row>? AND row<?)"]

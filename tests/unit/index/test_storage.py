@@ -194,18 +194,25 @@ def test_ids_round_trip(tmp_path: Path) -> None:
         open_ids(tmp_path, 6)
 
 
-def test_ids_of_4_gib_and_more_take_wider_offsets(tmp_path: Path) -> None:
-    write_ids(tmp_path, ["a", "bc"])
-    narrow = np.fromfile(tmp_path / "ids.offsets", np.uint32)
-    narrow.astype(np.uint64).tofile(tmp_path / "ids.offsets")
-    packed = open_ids(tmp_path, 2)
-    assert [packed[0], packed[1]] == ["a", "bc"]
+def test_ids_are_found_by_wide_offsets_as_by_narrow_ones(tmp_path: Path) -> None:
+    ids = ["a", "Größe 38/ß", "裙子"]
+    write_ids(tmp_path, ids)
+    offsets = np.fromfile(tmp_path / "ids.offsets", dtype=np.uint32)
+    offsets.astype(np.int64).tofile(tmp_path / "ids.offsets")
+    assert [open_ids(tmp_path, 3)[position] for position in range(3)] == ids
+    offsets.astype(np.uint16).tofile(tmp_path / "ids.offsets")
+    with pytest.raises(UnusableIndex, match="3 ids"):
+        open_ids(tmp_path, 3)
 
 
-def test_rows_round_trip(tmp_path: Path) -> None:
-    rows = np.array([0, 2, 3, 9], dtype=np.int64)
+@pytest.mark.parametrize(("last", "stored"), [(9, np.uint32), (2**32 - 1, np.uint32), (2**32, np.int64)])
+def test_rows_round_trip(tmp_path: Path, last: int, stored: type) -> None:
+    rows = np.array([0, 2, 3, last], dtype=np.int64)
     write_rows(tmp_path, rows)
-    np.testing.assert_array_equal(open_rows(tmp_path, 4), rows)
+    assert np.load(tmp_path / ROWS).dtype == stored
+    found = open_rows(tmp_path, 4)
+    assert found.dtype == np.int64
+    np.testing.assert_array_equal(found, rows)
     with pytest.raises(UnusableIndex, match="build the index again"):
         open_rows(tmp_path, 3)
 
@@ -214,9 +221,10 @@ def test_rows_round_trip(tmp_path: Path) -> None:
 def test_rows_must_ascend(tmp_path: Path, rows: list[int]) -> None:
     with pytest.raises(ValueError, match="ascend"):
         write_rows(tmp_path, np.array(rows, dtype=np.int64))
-    np.save(tmp_path / ROWS, np.array(rows, dtype=np.int64))
-    with pytest.raises(UnusableIndex, match="ascending rows"):
-        open_rows(tmp_path, 2)
+    for stored in (np.int64, np.uint32):
+        np.save(tmp_path / ROWS, np.array(rows, dtype=np.int64).astype(stored))
+        with pytest.raises(UnusableIndex, match="ascending rows"):
+            open_rows(tmp_path, 2)
 
 
 def test_a_position_has_its_row(ivfpq: Built) -> None:
