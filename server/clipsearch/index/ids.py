@@ -16,9 +16,6 @@ from clipsearch.errors import UnusableIndex
 OFFSETS = "ids.offsets"
 BLOB = "ids.utf8"
 
-_WIDE = {4: "I", 8: "q"}
-"""How a memoryview is told to read offsets of so many bytes."""
-
 
 class PackedIds:
     """Read-only sequence of ids by position in the index."""
@@ -53,10 +50,12 @@ def write_ids(directory: Path, ids: Iterable[str]) -> int:
 
 def open_ids(directory: Path, n: int) -> PackedIds:
     """Memory-map the ids of ``n`` positions; raises UnusableIndex where the files do not agree with that."""
-    raw, blob = _map(directory / OFFSETS), _map(directory / BLOB)
-    width, rest = divmod(len(raw), n + 1)
-    offsets = raw.cast(_WIDE[width]) if width in _WIDE and rest == 0 else None
-    if offsets is None or offsets[0] != 0 or offsets[n] != len(blob):
+    offsets, blob = _map(directory / OFFSETS), _map(directory / BLOB)
+    if len(offsets) == 4 * (n + 1):
+        offsets = offsets.cast("I")
+    elif len(offsets) == 8 * (n + 1):
+        offsets = offsets.cast("q")
+    if len(offsets) != n + 1 or offsets[0] != 0 or offsets[n] != len(blob):
         raise UnusableIndex(f"{directory / OFFSETS} does not describe {n} ids; build the index again")
     return PackedIds(offsets, blob)
 
