@@ -8,6 +8,7 @@ import mmap
 from array import array
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from clipsearch.errors import UnusableIndex
 OFFSETS = "ids.offsets"
 BLOB = "ids.utf8"
 
-_WIDE = {4: "I", 8: "q"}
+_WIDE: dict[int, Literal["I", "q"]] = {4: "I", 8: "q"}
 """How a memoryview is told to read offsets of so many bytes."""
 
 
