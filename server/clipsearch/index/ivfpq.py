@@ -156,7 +156,7 @@ class IvfPqIndex:
 
 
 def _selecting(nprobe: int, only: Selection, filled: Selection) -> Any:
-    """Return the parameters of a visit to the nearest ``nprobe`` lists that hold anything selected, and nothing else."""
+    """Return what makes a search visit the nearest ``nprobe`` of the ``filled`` lists, and see ``only`` what it may."""
     return _faiss.SearchParametersIVF(
         nprobe=min(nprobe, filled.count),
         sel=bit_selector(only),
