@@ -32,15 +32,15 @@ def facts(selected: int, *, even: bool = True, k: int = 10, nprobe: int = 16, ov
         (facts(N - N // 100), Plan(Way.PROBE, nprobe=17, overfetch=4.0)),
         (facts(N // 2), Plan(Way.PROBE, nprobe=21, overfetch=4.0)),
         (facts(N // 100), Plan(Way.PROBE, nprobe=81, overfetch=4.0)),
-        (facts(N // 2, even=False), Plan(Way.PROBE, fill=3907, overfetch=8.0)),
+        (facts(N // 2, even=False), Plan(Way.PROBE, fill=3907, overfetch=12.0)),
         # Many results need many candidates, however few a tuned search sees.
         (facts(N // 100, k=1000), Plan(Way.PROBE, nprobe=1639, overfetch=4.0)),
-        (facts(N // 100, k=1000, even=False), Plan(Way.PROBE, fill=8000, overfetch=8.0)),
+        (facts(N // 100, k=1000, even=False), Plan(Way.PROBE, fill=12000, overfetch=12.0)),
         (facts(N // 100, k=5000), Plan(Way.PROBE, nprobe=NLIST, overfetch=4.0)),
         # What the caller asked for is the starting point, and every list is the end.
         (facts(N // 2, nprobe=1), Plan(Way.PROBE, nprobe=2, overfetch=4.0)),
         (facts(N // 2, nprobe=NLIST), Plan(Way.PROBE, nprobe=NLIST, overfetch=4.0)),
-        (facts(N // 2, nprobe=NLIST, even=False), Plan(Way.PROBE, fill=N, overfetch=8.0)),
+        (facts(N // 2, nprobe=NLIST, even=False), Plan(Way.PROBE, fill=N, overfetch=12.0)),
     ],
 )
 def test_plan(asked: Facts, wanted: Plan) -> None:
