@@ -23,6 +23,7 @@ from clipsearch.collection import Collection
 from clipsearch.data import DEFAULT, DataDirectory
 from clipsearch.index.drift import delta_limit
 from clipsearch.index.manifest import IndexManifest
+from clipsearch.index.rules import Training
 from clipsearch.index.tuning import Report
 from clipsearch.services.searcher import Lookup, Neighbours, Probe
 
@@ -34,7 +35,10 @@ TURN_S = 2.0
 TIMER_S = 1.5e-3
 """The event loop's timers are this coarse: a client that is no later than this is not held up by the server."""
 
-WAYS: dict[str, Callable[[Collection, Report], IndexManifest]] = {"retrain": Collection.rebuild}
+WAYS: dict[str, Callable[[Collection, Report], IndexManifest]] = {
+    "readd": lambda collection, report: collection.rebuild(report),
+    "retrain": lambda collection, report: collection.rebuild(report, Training.ALWAYS),
+}
 """Kinds of rebuild that can be asked for."""
 
 
