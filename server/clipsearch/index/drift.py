@@ -11,9 +11,8 @@ A rebuild is due (`rebuild_due`) for one of two reasons, the first that applies:
 It trains (`training_due`) for one of two reasons; otherwise the vectors are added again to the centroids and codewords
 that there are, which takes seconds where training takes minutes:
 
-1. *lists*: what lives calls for another kind of index or another number of lists than the base has
-   (`rules.choose_kind`, `rules.choose_nlist`; the latter moves in powers of two, so after growing or shrinking about
-   fourfold);
+1. *lists*: what lives calls for another number of lists than the base has (`rules.choose_nlist`; it moves in powers of
+   two, so after growing or shrinking about fourfold), or the base is exact and has none;
 2. *drift*: the vectors that came after the training lie further from their lists' centroids than those it was made of
    (`assignment_drift`), and there are enough of them to matter: a tenth of what lives.
 
@@ -78,7 +77,7 @@ def training_due(living: int, nlist: int, unseen: int, drift: float) -> str:
 
     ``nlist`` lists were trained; ``unseen`` of the vectors came after that, and ``drift`` is theirs.
     """
-    if not lists_fit(living, nlist):
+    if nlist != choose_nlist(living):
         return f"lists: {nlist} are not right for {living} vectors"
     if drift > DRIFT and unseen >= max(HANDFUL, NEW_SHARE * living):
         return f"drift: {unseen} newer vectors are {drift:.2f} times as far from their centroids as those trained on"

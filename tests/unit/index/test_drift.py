@@ -49,8 +49,6 @@ def test_when_to_rebuild(sizes: Sizes, reason: str) -> None:
         # Eight times as many as the lists were trained for, although each step there was small, and far fewer.
         (MILLION, choose_nlist(MILLION // 8), MANY, 1.0, "lists: 1024 are not right for 1000000 "),
         (50_000, LISTS, 0, 1.0, "lists: "),
-        # Few enough for an exact index.
-        (FLAT_LIMIT, choose_nlist(FLAT_LIMIT), 0, 1.0, "lists: "),
         # Vectors of another kind, enough of them and not enough.
         (30_000, 512, 4000, DRIFT + 0.1, "drift: 4000 newer vectors are 2.10 times "),
         (30_000, 512, 2999, DRIFT + 0.1, ""),
