@@ -11,11 +11,11 @@ from clipsearch.index.tuning import Report
 
 logger = logging.getLogger(__name__)
 
-REPLAY_US, WRITE_US = 10.0, 20.0
+REPLAY_US, WRITE_US = 5.0, 20.0
 """What a start takes to replay a row that is newer than the index, and a shutdown to write an item into one: bounds
 from above (`python -m benchmarks.shutdown`)."""
 
-WORTH_S = 0.2
+WORTH_S = 0.1
 """A start that replays for less than this is not worth writing an index for."""
 
 RETRY_S = 60.0
