@@ -31,7 +31,7 @@ from clipsearch.index.allowed import AllowedRows
 from clipsearch.index.base import positions_of
 from clipsearch.index.drift import Sizes, lists_fit, rebuild_due
 from clipsearch.index.gpu import is_on_gpu
-from clipsearch.index.live import NO_ROWS, LiveIndex
+from clipsearch.index.live import LiveIndex
 from clipsearch.index.manifest import IndexManifest
 from clipsearch.index.rules import Training
 from clipsearch.index.storage import Device, LoadedIndex, open_index
@@ -40,7 +40,7 @@ from clipsearch.index.view import View
 from clipsearch.names import RowNames
 from clipsearch.ports import Rows
 from clipsearch.rebuilds import Rebuilds, worth_writing
-from clipsearch.replay import embeddings_of, open_newest, replay
+from clipsearch.replay import damaged_among, open_newest, replay
 
 logger = logging.getLogger(__name__)
 
@@ -245,11 +245,10 @@ class Collection:
     def _left_out_of(self, loaded: LoadedIndex) -> Rows:
         """The rows that live but are not in a new index, because their embeddings are damaged."""
         living = self.view.living_rows()
-        missing = living[positions_of(loaded.rows, living) < 0]
-        damaged = [block.damaged for block in embeddings_of(self._reader, missing)]
-        if any(map(len, damaged)):
-            logger.error("collection %s: %d damaged embeddings left out", self.name, sum(map(len, damaged)))
-        return np.concatenate([NO_ROWS, *damaged])
+        damaged = damaged_among(self._reader, living[positions_of(loaded.rows, living) < 0])
+        if len(damaged):
+            logger.error("collection %s: %d damaged embeddings left out", self.name, len(damaged))
+        return damaged
 
     def _open_newest(self) -> LoadedIndex | None:
         try:

@@ -53,7 +53,7 @@ def replay(reader: CatalogueReader, loaded: LoadedIndex | None) -> Replayed:
     live = LiveIndex(reader.dimension, loaded.index if loaded else None, base_rows, base_seq)
     rows = reader.rows_since(0)
     older = rows[: np.searchsorted(rows, live.view.end_row)]
-    blocks = list(embeddings_of(reader, rows[len(older) :]))
+    blocks = list(_embeddings(reader, rows[len(older) :]))
     damaged = [older[positions_of(base_rows, older) < 0], *(block.damaged for block in blocks)]
     newer = np.concatenate([NO_ROWS, *(block.rows for block in blocks)])
     vectors = np.concatenate([np.empty((0, reader.dimension), np.float16), *(block.vectors for block in blocks)])
@@ -64,7 +64,12 @@ def replay(reader: CatalogueReader, loaded: LoadedIndex | None) -> Replayed:
     return Replayed(live, RowNames(reader, loaded, names), frozenset(np.concatenate(damaged).tolist()))
 
 
-def embeddings_of(reader: CatalogueReader, rows: Rows) -> Iterator[Embeddings]:
+def damaged_among(reader: CatalogueReader, rows: Rows) -> Rows:
+    """Return those of the rows whose embeddings do not match their checksums."""
+    return np.concatenate([NO_ROWS, *(block.damaged for block in _embeddings(reader, rows))])
+
+
+def _embeddings(reader: CatalogueReader, rows: Rows) -> Iterator[Embeddings]:
     """Read the embeddings of rows in blocks."""
     for start in range(0, len(rows), _BLOCK):
         yield reader.embeddings(rows[start : start + _BLOCK])
