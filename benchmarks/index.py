@@ -21,7 +21,7 @@ from benchmarks.clustered_vectors import Clustered, clustered
 from benchmarks.harness.context import FULL
 from benchmarks.harness.facts import environment
 from benchmarks.index_harness.contenders import CONTENDERS, Clipsearch, Contender, Flat, Float32
-from benchmarks.index_harness.measure import K, OnCurve, Truth, Turns, curve, fastest, take_turns
+from benchmarks.index_harness.measure import K, OnCurve, Truth, Turns, curve, fastest, frontier, take_turns
 from benchmarks.index_harness.sample import sample_vectors
 from clipsearch.index.exact import exact_top_k
 from clipsearch.index.threads import available_cores, limit_blas
@@ -137,18 +137,19 @@ def _plot(curves: dict[str, list[OnCurve]], arguments: argparse.Namespace) -> No
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(8, 5))
-    for name, points in curves.items():
-        ordered = sorted(points, key=lambda point: point.recall)
-        axes.plot([p.recall for p in ordered], [p.batch_qps for p in ordered], marker="o", markersize=4, label=name)
-    axes.set_yscale("log")
-    axes.set_xlim(left=0.7)
-    axes.set_xlabel("recall@10, the smaller of pictures and texts")
-    axes.set_ylabel("queries per second, in one batch")
+    figure, panels = plt.subplots(1, 2, figsize=(12, 5), sharey=True)
+    for axes, kind in zip(panels, ("image", "text"), strict=True):
+        for name, points in curves.items():
+            best = frontier([(getattr(point, f"{kind}_recall"), point.batch_qps) for point in points])
+            axes.plot(*zip(*best, strict=True), marker="o", markersize=4, label=name)
+        axes.set_yscale("log")
+        axes.set_xlim(0.8, 1.005)
+        axes.set_xlabel(f"recall@{K}, {kind} queries")
+        axes.grid(alpha=0.3, which="both")
+    panels[0].set_ylabel("queries per second, in one batch")
+    panels[0].legend()
     kind = "embeddings of the sample catalogue" if arguments.sample else "clustered vectors"
-    axes.set_title(f"{arguments.n:,} x {arguments.d} {kind}, {available_cores()} cores")
-    axes.grid(alpha=0.3, which="both")
-    axes.legend()
+    figure.suptitle(f"{arguments.n:,} x {arguments.d} {kind}, {available_cores()} cores")
     figure.tight_layout()
     figure.savefig(arguments.out.with_suffix(".png"), dpi=120)
 

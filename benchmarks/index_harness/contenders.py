@@ -81,7 +81,7 @@ class Clipsearch(Contender):
         tuned, most = index.nprobe, index.max_nprobe
         probes = sorted({max(1, min(most, round(tuned * factor))) for factor in (0.25, 0.5, 0.75, 1, 1.5, 2, 4, 8)})
         self.points = [(float(tuned), index.overfetch)] + [
-            (float(nprobe), overfetch) for overfetch in (index.overfetch, 2 * index.overfetch) for nprobe in probes
+            (float(nprobe), factor * index.overfetch) for factor in (1, 2, 4) for nprobe in probes
         ]
 
     def search(self, queries: Float32, k: int, point: Point, threads: int) -> NDArray[np.int64]:

@@ -87,6 +87,15 @@ def fastest(points: Sequence[OnCurve], target: float) -> OnCurve | None:
     return max(reached, key=lambda point: point.batch_qps, default=None)
 
 
+def frontier(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Of (recall, queries per second), those that no other beats in both, by recall."""
+    best: list[tuple[float, float]] = []
+    for point in sorted(points, reverse=True):
+        if not best or point[1] > best[-1][1]:
+            best.append(point)
+    return best[::-1]
+
+
 def take_turns(
     entries: Sequence[tuple[Contender, Turns]], queries: Float32, rounds: int, singles: int, threads: int
 ) -> None:

@@ -34,7 +34,7 @@ class Pace:
     opens: int
 
 
-FULL = Pace(rounds=5, singles=100, steady_s=60.0, rate=50.0, batch_rate=5.0, filter_queries=40, opens=3)
+FULL = Pace(rounds=5, singles=100, steady_s=60.0, rate=50.0, batch_rate=5.0, filter_queries=100, opens=3)
 QUICK = Pace(rounds=2, singles=20, steady_s=6.0, rate=50.0, batch_rate=5.0, filter_queries=8, opens=1)
 
 

@@ -77,12 +77,12 @@ async def _write_all(context: Context, vectors: Vectors, data: DataDirectory, ou
         await _one_by_one(context, vectors, running, outcome)
         for start in range(0, _scratch_size(context), MANY):
             ids = [f"{SCRATCH}-{i}" for i in range(start, min(start + MANY, _scratch_size(context)))]
-            await _submit(running, Write(DEFAULT, Delete(ids)), len(ids), Change.DELETED)
+            await _submit(running, Write(running.collection, Delete(ids)), len(ids), Change.DELETED)
 
 
 async def upsert(running: Served, items: Sequence[Item], expected: Change, request_id: str | None = None) -> None:
     """Write items as one call; raises RuntimeError unless each was durable and searchable with this outcome."""
-    await _submit(running, Write(DEFAULT, Upsert(items, request_id)), len(items), expected)
+    await _submit(running, Write(running.collection, Upsert(items, request_id)), len(items), expected)
 
 
 async def _submit(running: Served, write: Write, size: int, expected: Change) -> None:

@@ -85,9 +85,7 @@ async def served(data: DataDirectory) -> AsyncIterator[Served]:
     monitor = RecallMonitor(defaults["recall_sample"].default)
     searcher = Searcher(data, monitor)
     search: SearchLane = Lane("search", searcher.lookup, BatchPolicy(batch, batch), capacity=capacity)
-    write: WriteLane = Lane(
-        "write", functools.partial(write_batch, data), BatchPolicy(WRITES, WRITE_ITEMS), capacity=capacity
-    )
+    write: WriteLane = Lane("write", write_batch, BatchPolicy(WRITES, WRITE_ITEMS), capacity=capacity)
     search.start()
     write.start()
     try:

@@ -122,24 +122,15 @@ class IvfPqIndex:
         if not share.even:
             plan_ = plan(self._facts(k, nprobe, only, even=False))
         if plan_.fill is None:
-            return self._probe(queries, k, plan_.nprobe, only, share.filled)
+            return self._refined(queries, k, plan_.overfetch, _selecting(plan_.nprobe, only, share.filled))
         needed = self._lists.needed(queries, share, plan_.fill)
         scores = np.empty((len(queries), k), dtype=np.float32)
         positions = np.empty((len(queries), k), dtype=np.int64)
         # One call visits the same number of lists for all its queries, so those that need far more go by themselves.
         for members in _alike(needed):
-            lists = int(needed[members].max())
-            scores[members], positions[members] = self._probe(queries[members], k, lists, only, share.filled)
+            parameters = _selecting(int(needed[members].max()), only, share.filled)
+            scores[members], positions[members] = self._refined(queries[members], k, plan_.overfetch, parameters)
         return scores, positions
-
-    def _probe(self, queries: Vectors, k: int, nprobe: int, only: Selection, filled: Selection) -> tuple[Scores, Rows]:
-        """Visit the nearest ``nprobe`` lists that hold anything selected, looking at nothing else."""
-        parameters = _faiss.SearchParametersIVF(
-            nprobe=min(nprobe, filled.count),
-            sel=bit_selector(only),
-            quantizer_params=list_selector(filled),
-        )
-        return self._refined(queries, k, self.overfetch, parameters)
 
     def _facts(self, k: int, nprobe: int, only: Selection, *, even: bool) -> Facts:
         return Facts(
@@ -162,6 +153,15 @@ class IvfPqIndex:
     def vectors(self, positions: Rows) -> Vectors:
         """Return the stored vectors at ``positions``, float32 [n, d]."""
         return self.matrix[positions].astype(np.float32)
+
+
+def _selecting(nprobe: int, only: Selection, filled: Selection) -> Any:
+    """Return what makes a search visit the nearest ``nprobe`` of the ``filled`` lists, and see ``only`` what it may."""
+    return _faiss.SearchParametersIVF(
+        nprobe=min(nprobe, filled.count),
+        sel=bit_selector(only),
+        quantizer_params=list_selector(filled),
+    )
 
 
 def _alike(needed: Counts) -> list[Rows]:

@@ -20,6 +20,10 @@ vectors of 128 and 200,000 of 512; `benchmarks/filtered_recall.py` shows what re
   where all clusters around the query were excluded, and recall stopped growing at 5 fills where it was 5, 10 where it
   was 10, and 15 where it was 23: ``4 * sqrt(depletion) - 3`` fills.
 
+  In a shell the codes tell the vectors apart worse than near the query, so ``DEEPER`` times as many are re-ranked. With
+  100,000 vectors of 512 and the half around each query excluded recall@10 was 0.934 at the tuned overfetch, 0.978 at
+  twice and 0.980 at three times that, at the same time per query.
+
 Which kind it is, is seen from the selected vectors per list: chance leaves them as uneven as a binomial draw.
 Overfetch needs no rule: the codes rank the selected vectors no worse than they rank all. What this does not keep is a
 filter cut by the similarity to the query itself: there the codes would have to tell equals apart.
@@ -41,6 +45,9 @@ SHARE_EXPONENT = 0.35
 UNEVEN = 2.0
 """Variance of the selected vectors per list over that of chance, from which a filter follows the vectors."""
 
+DEEPER = 2.0
+"""Times the tuned overfetch, where a filter follows the vectors."""
+
 STARVED = 1e-3
 """Lists left with under half of what chance leaves count only if they hold more than this part of all vectors."""
 
@@ -57,12 +64,13 @@ class Way(Enum):
 class Plan:
     """What to do. ``nprobe`` lists are visited by PROBE, or as many as hold ``fill`` selected vectors if that is set.
 
-    OVERFETCH asks for ``fetch`` results.
+    PROBE re-ranks ``overfetch`` candidates per result; OVERFETCH asks for ``fetch`` results.
     """
 
     way: Way
     nprobe: int = 0
     fill: int | None = None
+    overfetch: float = 1.0
     fetch: int = 0
 
 
@@ -88,14 +96,15 @@ def plan(facts: Facts) -> Plan:
     if facts.selected <= max(EXACT_ROWS, facts.k):
         return Plan(Way.EXACT)
     share = facts.selected / facts.size
+    overfetch = facts.overfetch if facts.even else DEEPER * facts.overfetch
     # However few a tuned search sees, k results need k · overfetch candidates to choose from.
-    candidates = min(facts.selected, round(facts.k * facts.overfetch))
+    candidates = min(facts.selected, round(facts.k * overfetch))
     per_list = facts.selected / facts.nlist
     if facts.even:
         wanted = max(facts.nprobe * share**-SHARE_EXPONENT, candidates / per_list)
-        return Plan(Way.PROBE, nprobe=min(facts.nlist, int(np.ceil(wanted))))
+        return Plan(Way.PROBE, nprobe=min(facts.nlist, int(np.ceil(wanted))), overfetch=overfetch)
     fill = max(facts.nprobe * facts.size / facts.nlist, candidates)
-    return Plan(Way.PROBE, fill=int(np.ceil(fill)))
+    return Plan(Way.PROBE, fill=int(np.ceil(fill)), overfetch=overfetch)
 
 
 def plan_without_selector(size: int, selected: int, k: int, limit: int) -> Plan:

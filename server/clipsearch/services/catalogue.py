@@ -181,6 +181,7 @@ class CatalogueService:
     async def drop(self, collection: str) -> None:
         """Delete a collection and its files; raises CollectionNotFound."""
         await asyncio.to_thread(self._data.delete, collection)
+        self._recall.forget(collection)
 
     async def _write(self, collection: Collection, mutation: Mutation, size: int, call: Call) -> Applied:
         self._lane.admission.enter(call.priority)

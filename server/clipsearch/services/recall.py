@@ -104,6 +104,12 @@ class RecallMonitor:
                 if name == collection
             }
 
+    def forget(self, collection: str) -> None:
+        """Drop what was measured of a collection that is gone: another may be made under its name."""
+        with self._lock:
+            for key in [key for key in self._measured if key[0] == collection]:
+                del self._measured[key]
+
     def stop(self) -> None:
         """End the thread after the sample at hand."""
         if self._thread.is_alive():

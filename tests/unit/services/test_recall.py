@@ -83,6 +83,10 @@ def test_what_is_offered_is_measured_and_kept_apart_by_collection_and_kind(view:
     assert set(measured) == {QueryKind.TEXT}
     assert measured[QueryKind.TEXT].recall == pytest.approx(found / wanted)
     assert monitor.measured("another") == {}
+    monitor.forget("another")
+    assert set(monitor.measured("c")) == {QueryKind.TEXT}
+    monitor.forget("c")
+    assert monitor.measured("c") == {}
     monitor.stop()
 
 
