@@ -12,8 +12,10 @@ from clipsearch.index.tuning import Report
 logger = logging.getLogger(__name__)
 
 REPLAY_US, WRITE_US = 5.0, 20.0
-"""What a start takes to replay a row that is newer than the index, and a shutdown to write an item into one: bounds
-from above (`python -m benchmarks.shutdown`)."""
+"""What a start takes to replay a row that is newer than the index, and a shutdown to write an item into one.
+
+`python -m benchmarks.shutdown` measured 3 to 9 and 8 to 11; the second has room for a slower disk, since it decides
+whether there is time."""
 
 WORTH_S = 0.1
 """A start that replays for less than this is not worth writing an index for."""
