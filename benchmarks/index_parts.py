@@ -19,11 +19,12 @@ import numpy as np
 
 from benchmarks.clustered_vectors import clustered, unit
 from clipsearch.index.build import IndexOptions, IndexSource, build_index
-from clipsearch.index.drift import assignment_drift
+from clipsearch.index.drift import assignment_drift, misfit
 from clipsearch.index.exact import top_k
 from clipsearch.index.flat import FlatIndex
 from clipsearch.index.ivfpq import IvfPqIndex
 from clipsearch.index.kmeans import assign, kmeans
+from clipsearch.index.lists import centroids_of
 from clipsearch.index.live import LiveIndex
 from clipsearch.index.rules import Kind, choose_shape
 from clipsearch.index.storage import LoadedIndex, open_index
@@ -206,7 +207,7 @@ def drift(n: int, d: int) -> None:
         held_out = np.isin(cluster_of, np.argsort(np.bincount(cluster_of, minlength=12))[4:8])
         old, unseen = data.base[~held_out], data.base[held_out]
         ivf = train_and_add(old.astype(np.float16), choose_shape(len(old), d), 0, pool, lambda *_: None)
-        centroids = faiss.downcast_index(ivf.quantizer).reconstruct_n(0, ivf.nlist)
+        centroids = centroids_of(ivf)
         m = min(len(unseen), n // 5)
         noise = rng.standard_normal((m, d), dtype=np.float32) * np.float32(0.23 / d**0.5)
         other = clustered(m, d, 1, seed=1).base
@@ -224,7 +225,7 @@ def drift(n: int, d: int) -> None:
             own = rng.choice(np.arange(len(old), len(matrix)), 300, replace=False)
             truth = find_truth(index.vectors(own), own, matrix, pool)
             recalls = [round(float(recall_of(index, truth, nprobe, 2.0).mean()), 3) for nprobe in (8, 16, 32)]
-            measured = assignment_drift(old[:2000], new[:2000], centroids)
+            measured = assignment_drift(new[:2000], centroids, misfit(old[:2000], centroids))
             print(f"  {name:<24} drift {measured:.2f}, recall@10 of the new at nprobe 8, 16, 32: {recalls}")
 
 

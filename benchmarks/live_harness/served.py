@@ -18,6 +18,7 @@ from clipsearch.collection import Collection, CollectionOptions
 from clipsearch.data import DEFAULT, DataDirectory
 from clipsearch.index.build import IndexOptions
 from clipsearch.index.manifest import IndexManifest
+from clipsearch.index.rules import Training
 from clipsearch.index.threads import available_cores
 from clipsearch.services.build_index import TextQueries, derive_index
 from clipsearch.services.build_report import RejectLog, Report, Tally
@@ -56,10 +57,12 @@ def options(context: Context, texts: Float32, *, rebuild_by_itself: bool = False
     )
 
 
-def _derive(texts: Float32, directory: Path, reader: CatalogueReader, report: Report) -> IndexManifest:
+def _derive(
+    texts: Float32, directory: Path, reader: CatalogueReader, report: Report, training: Training
+) -> IndexManifest:
     """Build on half of the cores, as a server does, with texts that are vectors already."""
     queries = TextQueries("clustered texts", lambda: texts)
-    build = IndexOptions(threads=max(1, available_cores() // 2))
+    build = IndexOptions(threads=max(1, available_cores() // 2), training=training)
     with RejectLog(directory, Tally()) as rejects:
         return derive_index(directory, reader, queries=queries, options=build, report=report, rejects=rejects)[0]
 

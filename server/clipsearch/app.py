@@ -4,28 +4,27 @@ import asyncio
 import functools
 import logging
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 from clipsearch.batching.lane import Lane
 from clipsearch.batching.policy import BatchPolicy
-from clipsearch.catalogue.reader import CatalogueReader
 from clipsearch.collection import CollectionOptions
 from clipsearch.data import DataDirectory
 from clipsearch.encoders.load import Encoders, load_encoders
 from clipsearch.encoders.manifest import Manifest
 from clipsearch.encoders.preprocess import ImageLimits
 from clipsearch.encoders.runtime import RuntimeOptions
-from clipsearch.index.build import IndexOptions
 from clipsearch.index.manifest import IndexManifest
+from clipsearch.index.rules import Training
 from clipsearch.rpc.catalogue import CatalogueServicer
 from clipsearch.rpc.embedding import EmbeddingServicer
 from clipsearch.rpc.operations import OperationsServicer
 from clipsearch.rpc.search import SearchServicer
 from clipsearch.rpc.server import RpcOptions, RpcServer
-from clipsearch.services.build_index import TextEmbedder, derive_index, metadata_queries
-from clipsearch.services.build_report import RejectLog, Report, Tally
+from clipsearch.services.build_index import Derivation, TextEmbedder
+from clipsearch.services.build_report import Report
 from clipsearch.services.catalogue import CatalogueService, WriteLane, write_batch
 from clipsearch.services.embed import EmbedService, ImageLane, TextLane, encode_batch
 from clipsearch.services.imports import Importer
@@ -153,8 +152,10 @@ class App:
     async def stop(self) -> None:
         """Report NOT_SERVING, finish what was accepted within the grace period, end the lanes.
 
-        Rebuilds stop first: they are long, and what they make can be made again.
+        Rebuilds stop first: they are long, and what they make can be made again. What is left of the grace period may
+        go to indexes that make the next start quick.
         """
+        ends = time.monotonic() + self.settings.grace_s
         if self.data is not None:
             self.data.stop_rebuilding()
         await self._server.stop(self.settings.grace_s)
@@ -166,6 +167,7 @@ class App:
         self._decoders.shutdown()
         await asyncio.to_thread(self.recall.stop)
         if self.data is not None:
+            await asyncio.to_thread(self.data.save_indexes, ends - time.monotonic())
             await asyncio.to_thread(self.data.close)
 
     async def run(self) -> None:
@@ -176,8 +178,10 @@ class App:
         def on_signal(number: int) -> None:
             logger.info("%s: draining for up to %g s", signal.Signals(number).name, self.settings.grace_s)
             # Back to the default action: whoever signals again does not want to wait.
-            loop.remove_signal_handler(signal.SIGTERM)
-            loop.remove_signal_handler(signal.SIGINT)
+            for one in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(one)
+                # Python's own for SIGINT would wait for the threads that still work.
+                signal.signal(one, signal.SIG_DFL)
             stopping.set()
 
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -231,7 +235,11 @@ def _open_data(settings: Settings, encoders: Encoders) -> DataDirectory | None:
     if settings.data is None:
         return None
     manifest = encoders.manifest
-    derive = functools.partial(_derive, settings, encoders)
+    derive = Derivation(
+        TextEmbedder(encoders.tokenizer, encoders.text),
+        # Half of the cores: the others serve.
+        threads=settings.search_threads or max(1, settings.cores // 2),
+    )
     options = CollectionOptions(
         dimension=manifest.dimension,
         model_hash=manifest.weight_hash,
@@ -242,20 +250,8 @@ def _open_data(settings: Settings, encoders: Encoders) -> DataDirectory | None:
     return DataDirectory(settings.data, options)
 
 
-def _rebuild(data: DataDirectory, collection: str, report: Report) -> IndexManifest:
-    return data.collection(collection).rebuild(report)
-
-
-def _derive(
-    settings: Settings, encoders: Encoders, directory: Path, reader: CatalogueReader, report: Report
-) -> IndexManifest:
-    """Build a collection's index beside serving, tuned with texts of its own metadata."""
-    # Half of the cores: the others serve.
-    options = IndexOptions(threads=settings.search_threads or max(1, settings.cores // 2))
-    embed = TextEmbedder(encoders.tokenizer, encoders.text)
-    with RejectLog(directory, Tally()) as rejects:
-        queries = metadata_queries(reader, embed, options.seed, report)
-        return derive_index(directory, reader, queries=queries, options=options, report=report, rejects=rejects)[0]
+def _rebuild(data: DataDirectory, collection: str, report: Report, training: Training) -> IndexManifest:
+    return data.collection(collection).rebuild(report, training)
 
 
 def _lanes(settings: Settings, encoders: Encoders, data: DataDirectory | None, recall: RecallMonitor) -> Lanes:

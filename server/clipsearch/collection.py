@@ -5,7 +5,6 @@ finds what was written, before and after a crash. Searches take the index's curr
 """
 
 import logging
-import shutil
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -17,7 +16,7 @@ import numpy as np
 
 from clipsearch.catalogue.filters.compile import CompiledFilter
 from clipsearch.catalogue.mutations import Applied, Mutation
-from clipsearch.catalogue.reader import CatalogueReader, Embeddings
+from clipsearch.catalogue.reader import CatalogueReader
 from clipsearch.catalogue.writer import CatalogueWriter
 from clipsearch.disk import bytes_under
 from clipsearch.errors import (
@@ -30,22 +29,22 @@ from clipsearch.errors import (
 from clipsearch.filtered import FilterCache
 from clipsearch.index.allowed import AllowedRows
 from clipsearch.index.base import positions_of
-from clipsearch.index.drift import Action, Sizes, rebuild_due
-from clipsearch.index.gpu import gpu_count
-from clipsearch.index.ids import NO_IDS, PackedIds
+from clipsearch.index.drift import Sizes, lists_fit, rebuild_due
+from clipsearch.index.gpu import is_on_gpu
 from clipsearch.index.live import LiveIndex
 from clipsearch.index.manifest import IndexManifest
-from clipsearch.index.storage import Device, LoadedIndex, find_snapshots, open_index
+from clipsearch.index.rules import Training
+from clipsearch.index.storage import Device, LoadedIndex, open_index
 from clipsearch.index.tuning import Report
 from clipsearch.index.view import View
-from clipsearch.ports import Rows, Vectors
-from clipsearch.rebuilds import Rebuilds
+from clipsearch.names import RowNames
+from clipsearch.ports import Rows
+from clipsearch.rebuilds import Rebuilds, worth_writing
+from clipsearch.replay import damaged_among, open_newest, replay
 
 logger = logging.getLogger(__name__)
 
-_BLOCK = 4096
-
-Derive = Callable[[Path, CatalogueReader, Report], object]
+Derive = Callable[[Path, CatalogueReader, Report, Training], object]
 """Builds and publishes the index of a collection directory from its catalogue as it stands; what its reports raise ends
 it."""
 
@@ -98,14 +97,15 @@ class Collection:
         self._filters = FilterCache(self._reader.matching)
         self._rebuilds = Rebuilds(name, self.rebuild)
         self._changing = threading.Lock()
-        self.turn: AbstractContextManager[object] = threading.Lock() if _on_gpu(options.device) else nullcontext()
+        self.turn: AbstractContextManager[object] = threading.Lock() if is_on_gpu(options.device) else nullcontext()
         """What to hold while searching: an index on a GPU takes one caller at a time."""
         self._closed = self._behind = self._lost = False
-        self._names = _Names({}, NO_IDS, np.empty(0, np.int64))
-        self._damaged: frozenset[int] = frozenset()
+        self._live: LiveIndex
+        self._names: RowNames
+        self._damaged: frozenset[int]
         try:
-            self._loaded = self._open_snapshot()
-            self._load_live()
+            self._loaded = self._open_newest()
+            self._replay()
         except BaseException:
             self.close()
             raise
@@ -126,17 +126,7 @@ class Collection:
 
     def ids(self, rows: Rows) -> list[str]:
         """The ids of rows: from memory, but for rows that a rebuild has just dropped."""
-        names = self._names
-        positions = positions_of(names.base_rows, rows).tolist()
-        found = [
-            names.newer.get(row) if position < 0 else names.packed[position]
-            for row, position in zip(rows.tolist(), positions, strict=True)
-        ]
-        dropped = [i for i, item_id in enumerate(found) if item_id is None]
-        if dropped:
-            for i, item_id in zip(dropped, self._reader.ids(rows[dropped].tolist()), strict=True):
-                found[i] = item_id
-        return [item_id for item_id in found if item_id is not None]
+        return self._names.of(rows)
 
     def metadata(self, rows: Rows) -> list[dict[str, object]]:
         """The metadata of rows. Reads the disk."""
@@ -159,7 +149,7 @@ class Collection:
             try:
                 self._check_open()
                 if self._behind:
-                    self._load_live()
+                    self._replay()
             except ClipsearchError as error:
                 return [copy(error) for _ in mutations]
             return self._write(mutations)
@@ -187,7 +177,7 @@ class Collection:
     def _answers_after_loading(self, answers: list[Applied | ClipsearchError]) -> list[Applied | ClipsearchError]:
         """The answers, if what was committed can be read back into memory: only then is it searchable."""
         try:
-            self._load_live()
+            self._replay()
         except Exception:
             logger.exception("collection %s: loading failed; tried again before the next write", self.name)
             return [ComputeFailed("the write is stored but not searchable yet; ask again") for _ in answers]
@@ -200,7 +190,7 @@ class Collection:
         rows = np.concatenate([one.rows for one in told])
         # Ids first: a search that finds a row must be able to name it.
         for one in told:
-            self._names.newer.update(zip(one.rows.tolist(), one.ids, strict=True))
+            self._names.add(one.rows, one.ids)
         removed = np.concatenate([one.removed for one in told])
         self._live.apply(rows, np.concatenate([one.embeddings for one in told]), removed, told[-1].seq)
         if self._damaged:
@@ -224,16 +214,13 @@ class Collection:
             return ""
         if self._lost:
             return "the old one is not usable"
-        manifest = self._loaded.manifest if self._loaded else None
-        nlist = manifest.ivfpq.nlist if manifest and manifest.ivfpq else None
-        due = rebuild_due(Sizes(view.base_size, view.base_dead, view.delta_size, view.delta_dead, nlist))
-        return "" if due.action is Action.NONE else due.reason
+        return rebuild_due(Sizes(view.base_size, view.base_dead, view.delta_size, view.delta_dead))
 
     def check_not_rebuilding(self) -> None:
         """Raise RebuildRunning while the index is being built."""
         self._rebuilds.check_none_runs()
 
-    def rebuild(self, report: Report | None = None) -> IndexManifest:
+    def rebuild(self, report: Report | None = None, training: Training = Training.WHERE_NEEDED) -> IndexManifest:
         """Build a new index from the catalogue as it stands and swap it in; searches and writes go on meanwhile.
 
         Items whose embeddings are damaged are in it no more. Raises RebuildRunning where one runs, InvalidInput where
@@ -244,12 +231,13 @@ class Collection:
             self._check_open()
             if self.view.size == 0:
                 raise InvalidInput("the collection has no searchable item, so nothing to index", field="collection")
-            self._options.derive(self.directory, self._reader, self._rebuilds.stoppable(report))
+            self._options.derive(self.directory, self._reader, self._rebuilds.stoppable(report), training)
             loaded = open_index(self.directory, self._options.device, self._options.threads, verify=False)
             damaged = self._left_out_of(loaded)
             with self._changing:
                 self._live.swap(loaded.index, loaded.rows, loaded.manifest.seq, damaged)
-                self._adopt(loaded)
+                self._names = self._names.after(loaded)
+                self._loaded, self._lost = loaded, False
                 self._damaged |= set(damaged.tolist())
             logger.info("collection %s: serving index-%d, %d items", self.name, loaded.manifest.seq, loaded.index.size)
             return loaded.manifest
@@ -257,60 +245,29 @@ class Collection:
     def _left_out_of(self, loaded: LoadedIndex) -> Rows:
         """The rows that live but are not in a new index, because their embeddings are damaged."""
         living = self.view.living_rows()
-        missing = living[positions_of(loaded.rows, living) < 0]
-        damaged = [block.damaged for block in self._embeddings(missing)]
-        if any(map(len, damaged)):
-            logger.error("collection %s: %d damaged embeddings left out", self.name, sum(map(len, damaged)))
-        return np.concatenate([np.empty(0, np.int64), *damaged])
+        damaged = damaged_among(self._reader, living[positions_of(loaded.rows, living) < 0])
+        if len(damaged):
+            logger.error("collection %s: %d damaged embeddings left out", self.name, len(damaged))
+        return damaged
 
-    def _adopt(self, loaded: LoadedIndex) -> None:
-        """Name rows from a new index. Ids that it holds leave the dictionary; the catalogue knows any other."""
-        last = int(loaded.rows[-1])
-        newer = {row: item_id for row, item_id in self._names.newer.items() if row > last}
-        self._names = _Names(newer, loaded.ids, loaded.rows)
-        self._loaded, self._lost = loaded, False
-
-    def _open_snapshot(self) -> LoadedIndex | None:
-        if not find_snapshots(self.directory):
-            return None
+    def _open_newest(self) -> LoadedIndex | None:
         try:
-            loaded = open_index(self.directory, self._options.device, self._options.threads)
-            if loaded.manifest.seq > self._writer.seq or loaded.manifest.model_hash != self._reader.model_hash:
-                # Gone before this catalogue reaches that number, and the two look as if they belonged together.
-                shutil.rmtree(loaded.path)
-                raise UnusableIndex(f"{loaded.path} is not of this catalogue")
+            return open_newest(self.directory, self._reader, self._options.device, self._options.threads)
         except UnusableIndex as error:
             self._lost = True
             logger.warning("collection %s: its index is not usable and will be built again: %s", self.name, error)
             return None
-        return loaded
 
-    def _load_live(self) -> None:
-        """Bring names and live index to where the catalogue is: the snapshot, and what came since."""
-        loaded = self._loaded
-        base_rows = loaded.rows if loaded else np.empty(0, np.int64)
-        base_seq = loaded.manifest.seq if loaded else -1
-        live = LiveIndex(self._options.dimension, loaded.index if loaded else None, base_rows, base_seq)
-        rows = self._reader.rows_since(0)
-        older = rows[: np.searchsorted(rows, live.view.end_row)]
-        blocks = self._embeddings(rows[len(older) :])
-        damaged = [older[positions_of(base_rows, older) < 0], *(block.damaged for block in blocks)]
-        self._damaged = frozenset(np.concatenate(damaged).tolist())
-        if self._damaged:
-            logger.error("collection %s: %d embeddings do not match their checksums", self.name, len(self._damaged))
-        newer = np.concatenate([np.empty(0, np.int64), *(block.rows for block in blocks)])
-        vectors = np.concatenate([_no_vectors(self._options), *(block.vectors for block in blocks)])
-        removed = self._reader.removed_since(base_seq) if loaded else np.empty(0, np.int64)
-        if (seq := self._writer.seq) > base_seq:
-            live.apply(newer, vectors, removed, seq)
-        names = dict(zip(newer.tolist(), self._reader.ids(newer.tolist()), strict=True))
+    def _replay(self) -> None:
+        """Bring names and live index to where the catalogue is: the index, and what came since."""
+        replayed = replay(self._reader, self._loaded)
+        if replayed.damaged:
+            logger.error("collection %s: %d embeddings do not match their checksums", self.name, len(replayed.damaged))
+        self._damaged = replayed.damaged
         # Names first, as in _publish.
-        self._names = _Names(names, loaded.ids if loaded else NO_IDS, base_rows)
-        self._live = live
+        self._names = replayed.names
+        self._live = replayed.live
         self._behind = False
-
-    def _embeddings(self, rows: Rows) -> list[Embeddings]:
-        return [self._reader.embeddings(rows[i : i + _BLOCK]) for i in range(0, len(rows), _BLOCK)]
 
     def stats(self) -> CollectionStats:
         """Sizes, as of now. Reads the disk."""
@@ -330,6 +287,24 @@ class Collection:
         """Have a rebuild that runs end at its next step, and start no other."""
         self._rebuilds.stop()
 
+    def save_index(self, seconds: float) -> None:
+        """Before ``close``: write an index where that spares the next start a long replay, in so many seconds.
+
+        Trains and measures nothing, and swaps nothing in. A failure is logged and costs nothing but that replay.
+        """
+        view = self.view
+        if not worth_writing(view.delta_size, view.size, seconds):
+            return
+        manifest = self._loaded.manifest if self._loaded else None
+        if not lists_fit(view.size, manifest.ivfpq.nlist if manifest and manifest.ivfpq else None):
+            logger.info("collection %s: its index has to be trained, which is left to the next start", self.name)
+            return
+        self._rebuilds.last(self._write_index, seconds)
+
+    def _write_index(self, report: Report) -> None:
+        self._options.derive(self.directory, self._reader, report, Training.NEVER)
+        logger.info("collection %s: wrote an index for the next start", self.name)
+
     def close(self) -> None:
         """Stop a rebuild, finish the write that runs, fold the log into the catalogue and let go of the directory.
 
@@ -341,20 +316,3 @@ class Collection:
                 self._closed = True
                 self._reader.close()
                 self._writer.close()
-
-
-@dataclass(frozen=True, slots=True)
-class _Names:
-    """Ids: of the index by position, of newer rows by row. Only ``newer`` grows; else it is replaced as a whole."""
-
-    newer: dict[int, str]
-    packed: PackedIds
-    base_rows: Rows
-
-
-def _on_gpu(device: Device) -> bool:
-    return device == "cuda" or (device == "auto" and gpu_count() > 0)
-
-
-def _no_vectors(options: CollectionOptions) -> Vectors:
-    return np.empty((0, options.dimension), np.float32)

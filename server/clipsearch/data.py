@@ -4,6 +4,7 @@ import logging
 import re
 import shutil
 import threading
+import time
 from pathlib import Path
 
 from clipsearch.collection import Collection, CollectionOptions
@@ -101,6 +102,15 @@ class DataDirectory:
         """Have all rebuilds end at their next steps, for a shutdown."""
         for collection in list(self._open.values()):
             collection.stop_rebuilding()
+
+    def save_indexes(self, seconds: float) -> None:
+        """Before ``close``, with the rebuilds stopped: write indexes where they spare the next start a long replay.
+
+        One after the other, in so many seconds for all of them.
+        """
+        end = time.monotonic() + seconds
+        for collection in list(self._open.values()):
+            collection.save_index(end - time.monotonic())
 
     def close(self) -> None:
         """Close all collections; a rebuild that runs is stopped."""

@@ -11,8 +11,25 @@ from clipsearch.index.tuning import Report
 
 logger = logging.getLogger(__name__)
 
+REPLAY_US, WRITE_US = 5.0, 20.0
+"""What a start takes to replay a row that is newer than the index, and a shutdown to write an item into one.
+
+`python -m benchmarks.shutdown` measured 3 to 9 and 8 to 11; the second has room for a slower disk, since it decides
+whether there is time."""
+
+WORTH_S = 0.1
+"""A start that replays for less than this is not worth writing an index for."""
+
 RETRY_S = 60.0
 """How long a rebuild that failed is not tried again by itself: on a full disk every write would start one."""
+
+
+def worth_writing(tail: int, living: int, seconds: float) -> bool:
+    """Return whether to write an index of ``living`` items at a shutdown that has so many ``seconds`` left.
+
+    It is where replaying the ``tail`` would hold up the next start noticeably, and where it will be done in time.
+    """
+    return tail * REPLAY_US >= WORTH_S * 1e6 and living * WRITE_US <= seconds * 1e6
 
 
 class Rebuilds:
@@ -77,6 +94,30 @@ class Rebuilds:
                 report(stage, done, total)
 
         return step
+
+    def last(self, build: Callable[[Report], object], seconds: float) -> None:
+        """After ``stop``: wait for the one that runs, then build once more, in so many seconds with the waiting.
+
+        ``build`` is given what to report to, which raises Cancelled when the time is over. What it raises is logged.
+        """
+        end = time.monotonic() + seconds
+
+        def step(stage: str, done: int, total: int) -> None:
+            if time.monotonic() >= end:
+                raise Cancelled("the time for it is over")
+
+        failed = f"collection {self._collection}: no index written for the next start"
+        if not self._running.acquire(timeout=max(0.0, seconds)):
+            logger.warning("%s: a rebuild did not end in time", failed)
+            return
+        try:
+            build(step)
+        except Cancelled as error:
+            logger.warning("%s: %s", failed, error.message)
+        except Exception:  # a full disk, most likely; the next start has more to replay, and no more than that
+            logger.exception(failed)
+        finally:
+            self._running.release()
 
     def stop(self) -> None:
         """Have the one that runs end at its next step, and start no other."""

@@ -82,7 +82,11 @@ class Settings(BaseSettings):
     max_batch_items: int = Field(256, ge=1, description="Most items in one BatchEmbed or BatchSearch call.")
     max_message_bytes: int = Field(64 * MIB, ge=1024, le=2**31 - 1, description="Largest message in either direction.")
     max_concurrent_streams: int = Field(1024, ge=1, description="Calls in flight on one connection.")
-    grace_s: float = Field(10.0, ge=0.0, description="Time that running calls get to finish at shutdown, in seconds.")
+    grace_s: float = Field(
+        10.0,
+        ge=0.0,
+        description="Time that running calls get to finish at shutdown, in seconds; the rest may go to an index.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level logged.")
 
     @classmethod

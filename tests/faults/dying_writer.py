@@ -22,7 +22,7 @@ from clipsearch.collection import Collection, CollectionOptions
 from clipsearch.data import DataDirectory
 from clipsearch.index.build import IndexOptions
 from clipsearch.index.live import LiveIndex
-from clipsearch.index.rules import Kind
+from clipsearch.index.rules import Kind, Training
 from clipsearch.index.tuning import Report
 from clipsearch.services.build_index import derive_index
 from clipsearch.services.build_report import RejectLog, Tally
@@ -164,9 +164,9 @@ def doom(death: Death) -> None:
 def opened(root: Path, kind: Kind) -> DataDirectory:
     """Open a data directory whose index is of a kind and rebuilt only when that is asked for."""
 
-    def derive(directory: Path, reader: CatalogueReader, report: Report) -> None:
+    def derive(directory: Path, reader: CatalogueReader, report: Report, training: Training) -> None:
         with RejectLog(directory, Tally()) as rejects:
-            options = IndexOptions(kind=kind, threads=1)
+            options = IndexOptions(kind=kind, threads=1, training=training)
             derive_index(directory, reader, queries=None, options=options, report=report, rejects=rejects)
 
     options = CollectionOptions(DIMENSION, MODEL, derive, device="cpu", threads=1, rebuild_by_itself=False)

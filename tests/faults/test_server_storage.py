@@ -15,7 +15,7 @@ from clipsearch.catalogue.reader import CatalogueReader
 from clipsearch.collection import CollectionOptions
 from clipsearch.data import DataDirectory
 from clipsearch.index.build import IndexOptions
-from clipsearch.index.rules import Kind
+from clipsearch.index.rules import Kind, Training
 from clipsearch.index.storage import find_snapshots
 from clipsearch.index.tuning import Report
 from clipsearch.services.build_index import derive_index
@@ -44,9 +44,9 @@ def test_without_room_a_server_refuses_writes_answers_searches_and_resumes(tmp_p
         assert (hit.id, dict(hit.metadata)["version"]) == ("i003", 2)
 
 
-def derive(directory: Path, reader: CatalogueReader, report: Report) -> None:
+def derive(directory: Path, reader: CatalogueReader, report: Report, training: Training) -> None:
     with RejectLog(directory, Tally()) as rejects:
-        options = IndexOptions(kind=Kind.IVFPQ, threads=1)
+        options = IndexOptions(kind=Kind.IVFPQ, threads=1, training=training)
         derive_index(directory, reader, queries=None, options=options, report=report, rejects=rejects)
 
 

@@ -14,7 +14,7 @@ from clipsearch.collection import Collection, CollectionOptions
 from clipsearch.encoders.load import Encoders
 from clipsearch.index.build import IndexOptions
 from clipsearch.index.manifest import IndexManifest
-from clipsearch.index.rules import Kind
+from clipsearch.index.rules import Kind, Training
 from clipsearch.index.tuning import Report
 from clipsearch.offline import Outcome, Request, build_with
 
@@ -54,7 +54,7 @@ def opened(directory: Path) -> Iterator[Collection]:
         collection.close()
 
 
-def unasked(directory: Path, reader: CatalogueReader, report: Report) -> IndexManifest:
+def unasked(directory: Path, reader: CatalogueReader, report: Report, training: Training) -> IndexManifest:
     raise AssertionError(f"nobody asked for an index of {directory}")
 
 

@@ -20,9 +20,9 @@ def test_pictures_become_items_by_relative_path(shop: Path, tmp_path: Path) -> N
     outcome = run(Request(shop, tmp_path / "out"), tiny_encoders())
     assert (outcome.tally.added, outcome.kept, outcome.rebuilt) == (12, 0, True)
     with opened(tmp_path / "out") as collection:
-        row = collection.reader.row_of("shoes/03.png")
-        assert row is not None
-        scores, rows = collection.view.search(collection.view.vectors(np.array([row])), 3)
+        stored = collection.reader.get("shoes/03.png")
+        assert stored is not None
+        scores, rows = collection.view.search(collection.view.vectors(np.array([stored.row])), 3)
         assert collection.ids(rows[0])[0] == "shoes/03.png" and scores[0, 0] == pytest.approx(1, abs=1e-3)
         assert collection.reader.model_hash == "11" * 32
 

@@ -48,7 +48,9 @@ def test_a_changed_item_becomes_a_new_row_and_the_index_holds_only_live_ones(sho
     draw(shop / "bags/00.png", 99)
     assert run(request, tiny_encoders()).rebuilt
     with CatalogueReader(tmp_path / "out") as reader:
-        assert (reader.row_of("bags/00.png"), reader.counts()) == (12, Counts(live=12, tombstones=1))
+        stored = reader.get("bags/00.png")
+        assert stored is not None
+        assert (stored.row, reader.counts()) == (12, Counts(live=12, tombstones=1))
     loaded = open_index(tmp_path / "out", "cpu")
     assert loaded.rows.tolist() == list(range(1, 13))
     with opened(tmp_path / "out") as collection:

@@ -16,6 +16,7 @@ from clipsearch.collection import CollectionOptions
 from clipsearch.data import DataDirectory
 from clipsearch.errors import Cancelled, CollectionNotFound, InvalidInput
 from clipsearch.index.live import LiveIndex
+from clipsearch.index.rules import Training
 from clipsearch.index.storage import find_snapshots
 from clipsearch.index.tuning import Report
 from clipsearch.services.build_index import IndexOptions, derive_index
@@ -27,9 +28,10 @@ NAMES = "abcdef"
 AXES = np.eye(8, dtype=np.float32)
 
 
-def derive(directory: Path, reader: CatalogueReader, report: Report) -> None:
+def derive(directory: Path, reader: CatalogueReader, report: Report, training: Training) -> None:
     with RejectLog(directory, Tally()) as rejects:
-        derive_index(directory, reader, queries=None, options=IndexOptions(threads=1), report=report, rejects=rejects)
+        options = IndexOptions(threads=1, training=training)
+        derive_index(directory, reader, queries=None, options=options, report=report, rejects=rejects)
 
 
 def opened(root: Path) -> DataDirectory:

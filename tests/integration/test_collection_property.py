@@ -24,7 +24,7 @@ from clipsearch.collection import Collection, CollectionOptions
 from clipsearch.data import DataDirectory
 from clipsearch.errors import Cancelled, CollectionNotFound, InvalidInput
 from clipsearch.index.build import IndexOptions
-from clipsearch.index.rules import Kind
+from clipsearch.index.rules import Kind, Training
 from clipsearch.index.storage import find_snapshots
 from clipsearch.index.tuning import Report
 from clipsearch.ports import Vectors
@@ -76,9 +76,9 @@ class CollectionMachine(RuleBasedStateMachine):
     def collection(self) -> Collection:
         return self.data.collection("")
 
-    def derive(self, directory: Path, reader: CatalogueReader, report: Report) -> None:
+    def derive(self, directory: Path, reader: CatalogueReader, report: Report, training: Training) -> None:
         with RejectLog(directory, Tally()) as rejects:
-            options = IndexOptions(kind=self.kind, threads=1)
+            options = IndexOptions(kind=self.kind, threads=1, training=training)
             derive_index(directory, reader, queries=None, options=options, report=report, rejects=rejects)
 
     def write(self, mutation: Upsert | Delete, expected: list[str], changed: bool) -> None:

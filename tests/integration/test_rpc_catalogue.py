@@ -336,6 +336,7 @@ def test_a_rebuild_is_an_operation_and_changes_no_answer(stubs: Stubs, collectio
     assert done.metadata.Unpack(progress) and progress.collection == collection
     stats = stubs.catalogue.GetCollectionStats(pb.GetCollectionStatsRequest(collection=collection))
     assert (stats.items, stats.tombstones, stats.delta_items, stats.index.size) == (19, 2, 0, 19)
+    assert not stats.index.HasField("trained_sequence_number"), "an exact index is not trained"
     assert [found(stubs, collection, n, top_k=5) for n in range(20)] == before
     assert started.name in [
         one.name for one in stubs.operations.ListOperations(operations_pb2.ListOperationsRequest()).operations
@@ -343,6 +344,12 @@ def test_a_rebuild_is_an_operation_and_changes_no_answer(stubs: Stubs, collectio
     stubs.operations.DeleteOperation(operations_pb2.DeleteOperationRequest(name=started.name))
     lost = operations_pb2.GetOperationRequest(name=started.name)
     assert failure(lambda: stubs.operations.GetOperation(lost))[1] == "OPERATION_NOT_FOUND"
+
+
+def test_an_unknown_way_to_train_is_refused(stubs: Stubs, collection: str) -> None:
+    request = pb.RebuildIndexRequest(collection=collection, training=7)  # type: ignore[arg-type]
+    code, reason = failure(lambda: stubs.catalogue.RebuildIndex(request))
+    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "ENUM_VALUE_UNKNOWN")
 
 
 def test_everything_is_there_after_a_restart_with_and_without_its_index(tmp_path: Path) -> None:

@@ -107,11 +107,6 @@ class CatalogueReader:
         """Return how many items and tombstones there are; walks over an index, some 10 ms for a million."""
         return Counts(*self._walks.all(_COUNTS)[0])
 
-    def row_of(self, item_id: str) -> int | None:
-        """Return the row of a live item, None where there is no such id."""
-        found = self._keyed.all(f"SELECT row FROM {LIVE} AND id = ?", (item_id,))
-        return int(found[0][0]) if found else None
-
     def get(self, item_id: str, *, with_embedding: bool = False) -> StoredItem | None:
         """Return a live item, None where there is none; raises EmbeddingDamaged where its embedding is asked for."""
         found = self._keyed.all(f"{_ITEM} AND id = ?", (item_id,))

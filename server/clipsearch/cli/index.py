@@ -162,7 +162,8 @@ def _facts(manifest: "IndexManifest") -> Iterator[tuple[str, str]]:
         yield "M", f"{shape.m} bytes per code"
         yield "nprobe", f"{shape.nprobe} lists per query"
         yield "overfetch", f"{shape.overfetch:g} candidates per result"
-        yield "trained on", f"{shape.training_sample:,} vectors"
+        again = "" if shape.training.seq == manifest.seq else f" at sequence number {shape.training.seq}, added again"
+        yield "trained on", f"{shape.training.sample:,} vectors{again}"
     for part, size in manifest.bytes_per_item().items():
         yield f"bytes per item, {part}", f"{size:,.1f}"
     exact = "exact" if manifest.ivfpq is None else "not measured"

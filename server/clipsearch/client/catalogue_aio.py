@@ -135,9 +135,15 @@ class AsyncCatalogue:
                 return
             request.page_token = response.next_page_token
 
-    async def rebuild_index(self, collection: str = "", *, timeout: float | None = None) -> AsyncOperation[IndexStats]:
-        """Start to build a collection's index anew, beside serving; raises Aborted while that is being done already."""
-        request = pb.RebuildIndexRequest(collection=collection)
+    async def rebuild_index(
+        self, collection: str = "", *, train: bool = False, timeout: float | None = None
+    ) -> AsyncOperation[IndexStats]:
+        """Start to build a collection's index anew, beside serving; raises Aborted while that is being done already.
+
+        It is trained where the items call for it, or if ``train`` says so.
+        """
+        training = pb.REBUILD_TRAINING_ALWAYS if train else pb.REBUILD_TRAINING_WHERE_NEEDED
+        request = pb.RebuildIndexRequest(collection=collection, training=training)
         started = await self._connection.call(self._stub.RebuildIndex, request, timeout)
         return AsyncOperation(self._connection, started.name, REBUILD)
 

@@ -134,9 +134,15 @@ class Catalogue:
                 return
             request.page_token = response.next_page_token
 
-    def rebuild_index(self, collection: str = "", *, timeout: float | None = None) -> Operation[IndexStats]:
-        """Start to build a collection's index anew, beside serving; raises Aborted while that is being done already."""
-        request = pb.RebuildIndexRequest(collection=collection)
+    def rebuild_index(
+        self, collection: str = "", *, train: bool = False, timeout: float | None = None
+    ) -> Operation[IndexStats]:
+        """Start to build a collection's index anew, beside serving; raises Aborted while that is being done already.
+
+        It is trained where the items call for it, or if ``train`` says so.
+        """
+        training = pb.REBUILD_TRAINING_ALWAYS if train else pb.REBUILD_TRAINING_WHERE_NEEDED
+        request = pb.RebuildIndexRequest(collection=collection, training=training)
         started = self._connection.call(self._stub.RebuildIndex, request, timeout)
         return Operation(self._connection, started.name, REBUILD)
 

@@ -142,6 +142,9 @@ def index_stats(message: pb.IndexStats) -> IndexStats:
         image_recall=message.image_recall if message.HasField("image_recall") else None,
         text_recall=message.text_recall if message.HasField("text_recall") else None,
         build_time=point_in_time(message.build_time),
+        trained_sequence_number=(
+            message.trained_sequence_number if message.HasField("trained_sequence_number") else None
+        ),
     )
 
 

@@ -191,7 +191,9 @@ class Item:
 class IndexStats:
     """A derived index: of which state, ``flat`` (exact) or ``ivfpq``, its size and settings, and measured recall@10.
 
-    ``nlist``, ``code_bytes`` and ``nprobe`` are 0 and the recalls None for an exact index.
+    ``trained_sequence_number`` is lower than ``sequence_number`` where items were added again to the lists and codes of
+    an earlier index. ``nlist``, ``code_bytes`` and ``nprobe`` are 0 and it and the recalls None for an exact index; the
+    recalls also for an index that was written at a shutdown, which is not measured.
     """
 
     sequence_number: int
@@ -203,6 +205,7 @@ class IndexStats:
     image_recall: float | None
     text_recall: float | None
     build_time: datetime
+    trained_sequence_number: int | None
 
 
 @dataclass(frozen=True, slots=True)

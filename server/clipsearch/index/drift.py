@@ -3,24 +3,27 @@
 Everything between two rebuilds is paid for by the searches: the delta is scanned whole by each of them, dead vectors
 are skipped one by one, and lists that were trained for fewer or other vectors hold too much or the wrong things.
 
-A rebuild is due for one of three reasons, the first that applies:
+A rebuild is due (`rebuild_due`) for one of two reasons, the first that applies:
 
-1. *drift*: the new vectors lie further from their lists' centroids than the old (`assignment_drift`), and there are
-   enough of them to matter: a tenth of what lives;
-2. *delta*: it holds `delta_limit`, which is where scanning it costs about as much as searching the base;
-3. *dead*: more than `DEAD_SHARE` of all that is held, where that is not a handful.
+1. *delta*: it holds `delta_limit`, which is where scanning it costs about as much as searching the base;
+2. *dead*: more than `DEAD_SHARE` of all that is held, where that is not a handful.
 
-It trains for the first reason, and for any where what lives calls for another kind of index or another number of lists
-than the base has (`rules.choose_kind`, `rules.choose_nlist`; the latter moves in powers of two, so after growing or
-shrinking about fourfold). Otherwise the vectors are added again to the centroids and codewords that there are: adding
-takes seconds where training takes minutes. Growth alone is no reason: it comes through the delta.
+It trains (`training_due`) for one of two reasons; otherwise the vectors are added again to the centroids and codewords
+that there are, which takes seconds where training takes minutes:
+
+1. *lists*: what lives calls for another number of lists than the base has (`rules.choose_nlist`; it moves in powers of
+   two, so after growing or shrinking about fourfold), or the base is exact and has none;
+2. *drift*: the vectors that came after the training lie further from their lists' centroids than those it was made of
+   (`assignment_drift`), and there are enough of them to matter: a tenth of what lives.
+
+Drift is counted from the training, not from the last rebuild: a delta is a percent or so of a large index, so that each
+would be too small to matter, and what one rebuild has taken in would hide the drift from the next. Growth and drift
+alone are no reasons to rebuild: they come through the delta.
 """
 
 from dataclasses import dataclass
-from enum import Enum
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clipsearch.index.rules import Kind, choose_kind, choose_nlist
 from clipsearch.ports import Vectors
@@ -44,36 +47,14 @@ DRIFT = 2.0
 """
 
 
-class Action(Enum):
-    """What to do: nothing, build with the trained centroids and codewords, or train as well."""
-
-    NONE = "none"
-    READD = "readd"
-    RETRAIN = "retrain"
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """An action and, unless it is NONE, the reason above that asks for it, with its figures."""
-
-    action: Action
-    reason: str = ""
-
-
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What a view counts (tombstones included in the sizes), and the base's ``nlist``: None if it is flat."""
+    """What a view counts, tombstones included in the sizes."""
 
     base: int
     base_dead: int
     delta: int
     delta_dead: int
-    nlist: int | None
-
-    @property
-    def living(self) -> int:
-        """Return how many vectors a new base would hold."""
-        return self.base - self.base_dead + self.delta - self.delta_dead
 
 
 def delta_limit(base: int) -> int:
@@ -81,38 +62,45 @@ def delta_limit(base: int) -> int:
     return max(MIN_DELTA, int(DELTA_PER_ROOT * base**0.5))
 
 
-def rebuild_due(sizes: Sizes, drift: float = 1.0) -> Due:
-    """Return what to do; ``drift`` is that of ``assignment_drift``, 1 where it is not known."""
-    living = sizes.living
-    new = sizes.delta - sizes.delta_dead
-    if sizes.nlist is not None and drift > DRIFT and new >= max(HANDFUL, NEW_SHARE * living):
-        return Due(Action.RETRAIN, f"drift: new vectors are {drift:.2f} times as far from their centroids as the old")
+def rebuild_due(sizes: Sizes) -> str:
+    """Return why a new index is due, with the figures; empty where it is not."""
     held, dead = sizes.base + sizes.delta, sizes.base_dead + sizes.delta_dead
     if sizes.delta >= delta_limit(sizes.base):
-        reason = f"delta: {sizes.delta} vectors are newer than the index"
-    elif dead >= HANDFUL and dead > DEAD_SHARE * held:
-        reason = f"dead: {dead} of {held} vectors are no longer in the catalogue"
-    else:
-        return Due(Action.NONE)
-    unfit = living > 0 and _nlist_for(living) != sizes.nlist
-    return Due(Action.RETRAIN if unfit else Action.READD, reason)
+        return f"delta: {sizes.delta} vectors are newer than the index"
+    if dead >= HANDFUL and dead > DEAD_SHARE * held:
+        return f"dead: {dead} of {held} vectors are no longer in the catalogue"
+    return ""
 
 
-def _nlist_for(living: int) -> int | None:
-    return choose_nlist(living) if choose_kind(living) is Kind.IVFPQ else None
+def training_due(living: int, nlist: int, unseen: int, drift: float) -> str:
+    """Return why ``living`` vectors call for training, with the figures; empty where what was trained to fits.
 
-
-def assignment_drift(base: Vectors, new: Vectors, centroids: NDArray[np.float32]) -> float:
-    """Return the mean squared distance to the best centroid of ``new`` over that of ``base``.
-
-    Samples of unit vectors, float32 [n, d] and [m, d] (a thousand of each tell it within a few percent), and the lists'
-    centroids [nlist, d]. 1 means that the lists fit both alike. Empty samples give 1.
+    ``nlist`` lists were trained; ``unseen`` of the vectors came after that, and ``drift`` is theirs.
     """
-    if len(base) == 0 or len(new) == 0:
+    if nlist != choose_nlist(living):
+        return f"lists: {nlist} are not right for {living} vectors"
+    if drift > DRIFT and unseen >= max(HANDFUL, NEW_SHARE * living):
+        return f"drift: {unseen} newer vectors are {drift:.2f} times as far from their centroids as those trained on"
+    return ""
+
+
+def lists_fit(living: int, nlist: int | None) -> bool:
+    """Return whether the rules give so many vectors this many lists; None: none, which is a flat index."""
+    return nlist == (choose_nlist(living) if choose_kind(living) is Kind.IVFPQ else None)
+
+
+def assignment_drift(new: Vectors, centroids: Vectors, trained_misfit: float) -> float:
+    """Return the misfit of ``new`` over that of the vectors that the lists were trained on.
+
+    A sample of unit vectors, float32 [n, d] (a thousand tell it within a few percent), and the lists' centroids
+    [nlist, d]. 1 means that the lists fit both alike. An empty sample gives 1.
+    """
+    if len(new) == 0:
         return 1.0
-    return _misfit(new, centroids) / max(_misfit(base, centroids), float(np.finfo(np.float32).eps))
+    return misfit(new, centroids) / max(trained_misfit, float(np.finfo(np.float32).eps))
 
 
-def _misfit(vectors: Vectors, centroids: NDArray[np.float32]) -> float:
+def misfit(vectors: Vectors, centroids: Vectors) -> float:
+    """Return the mean squared distance of unit vectors, float32 [n, d], to their best centroids, float32 [nlist, d]."""
     nearest = centroids[np.argmax(vectors @ centroids.T, axis=1)]
     return float(np.square(vectors - nearest).sum(axis=1).mean())

@@ -26,6 +26,11 @@ def gpu_count() -> int:
     return int(faiss.get_num_gpus())
 
 
+def is_on_gpu(device: str) -> bool:
+    """Return whether an index that is opened for ``device`` (``auto``, ``cpu`` or ``cuda``) lies on a GPU."""
+    return device == "cuda" or (device == "auto" and gpu_count() > 0)
+
+
 def load_on_gpu(manifest: IndexManifest, vectors: VectorFile, ivf: Any, threads: int) -> VectorIndex:
     """Copy an index to the first GPU; raises DeviceUnavailable where that cannot be done.
 

@@ -43,7 +43,8 @@ def kmeans(
     """Return ``k`` centroids of ``points`` [n, d], n >= k, found by Lloyd's iterations; unit vectors if ``spherical``.
 
     Start: ``k`` distinct points at random; a centroid that loses all its points starts again at another. ``progress``
-    is called with 1 after each iteration. Without a ``pool`` all runs on the calling thread.
+    is called with 1 after each iteration and with 0 within; what it raises ends the training. Without a ``pool`` all
+    runs on the calling thread.
     """
     if len(points) < k:
         raise ValueError(f"{k} centroids need at least as many points, not {len(points)}")
@@ -57,6 +58,8 @@ def kmeans(
         for used, some_sums, some_counts in map(work, blocks) if pool is None else pool.map(work, blocks):
             sums[used] += some_sums
             counts[used] += some_counts
+            if progress is not None:
+                progress(0)  # an iteration over a large sample takes many seconds
         empty = np.flatnonzero(counts == 0)
         sums[empty], counts[empty] = points[rng.choice(len(points), len(empty), replace=False)], 1
         # Opposite points can cancel out to nothing; such a centroid keeps no direction and attracts nothing.

@@ -28,6 +28,12 @@ def list_selector(filled: Selection) -> Any:
     return filled.derive("list selector", lambda: _faiss.SearchParameters(sel=bit_selector(filled)))
 
 
+def centroids_of(ivf: Any) -> Vectors:
+    """Return the centroids of an index on the CPU, float32 [nlist, d]."""
+    centroids: Vectors = faiss.downcast_index(ivf.quantizer).reconstruct_n(0, ivf.nlist)
+    return centroids
+
+
 @dataclass(frozen=True)
 class ListShare:
     """``selected`` int64 [nlist] vectors of each list are selected; ``filled`` are the lists that have any."""
@@ -49,7 +55,7 @@ class Lists:
         for i in np.flatnonzero(self._sizes).tolist():
             ids = faiss.rev_swig_ptr(ivf.invlists.get_ids(i), int(self._sizes[i]))
             self._list_of[ids] = i
-        self._centroids: Vectors = faiss.downcast_index(ivf.quantizer).reconstruct_n(0, ivf.nlist)
+        self._centroids: Vectors = centroids_of(ivf)
 
     def share(self, only: Selection) -> ListShare:
         """Return what the lists hold of a selection, remembered by it."""

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clipsearch.errors import UnusableIndex
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 MANIFEST = "manifest.json"
 
 
@@ -33,17 +33,30 @@ class Recall(_Part):
     met: bool
 
 
-class IvfPq(_Part):
-    """Parameters of an IVF-PQ index; see ``rules`` for the first four and ``tuning`` for the others.
+class TrainedOn(_Part):
+    """What centroids and codewords were trained on: the vectors that lived at ``seq``, all of rows below ``end_row``.
 
-    ``nlist`` lists, ``m`` bytes per code, ``training_sample`` vectors trained on in ``iterations`` k-means steps;
-    ``nprobe`` lists visited per query and ``overfetch`` candidates re-ranked per result, as tuned.
+    ``sample`` of them in ``iterations`` k-means steps; ``misfit`` is their mean squared distance to their centroids.
+    An index of a later sequence number has taken the training over.
+    """
+
+    seq: int = Field(ge=0)
+    end_row: int = Field(ge=1)
+    sample: int = Field(ge=1)
+    iterations: int = Field(ge=1)
+    misfit: float = Field(ge=0)
+
+
+class IvfPq(_Part):
+    """Parameters of an IVF-PQ index; see ``rules`` for the first two and ``tuning`` for the last.
+
+    ``nlist`` lists, ``m`` bytes per code; ``training`` is what both were trained on; ``nprobe`` lists visited per query
+    and ``overfetch`` candidates re-ranked per result, as tuned.
     """
 
     nlist: int = Field(ge=1)
     m: int = Field(ge=1)
-    training_sample: int = Field(ge=1)
-    iterations: int = Field(ge=1)
+    training: TrainedOn
     nprobe: int = Field(ge=1)
     overfetch: float = Field(ge=1)
 
@@ -53,12 +66,13 @@ class IndexManifest(_Part):
 
     ``seq`` is the catalogue's sequence number it was derived at; ``size`` vectors of ``dimension`` coordinates;
     ``model_hash`` is the weight hash of the bundle that embedded them, None where ready vectors were given.
-    ``image_recall`` and ``text_recall`` are None for an exact index and where there were no such queries;
+    ``image_recall`` and ``text_recall`` are None for an exact index, where there were no such queries, and for one that
+    was written in haste at a shutdown;
     ``text_origin`` says where the text queries came from.
     ``built_at`` is UTC, ISO 8601; ``build_s`` seconds.
     """
 
-    format_version: Literal[2] = FORMAT_VERSION
+    format_version: Literal[3] = FORMAT_VERSION
     seq: int = Field(ge=0)
     kind: Literal["flat", "ivfpq"]
     metric: Literal["cosine"] = "cosine"

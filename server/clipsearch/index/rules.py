@@ -35,6 +35,18 @@ class Kind(StrEnum):
     IVFPQ = "ivfpq"
 
 
+class Training(StrEnum):
+    """Whether an IVF-PQ index is trained, or takes over what the one before it was trained to (see ``readd``).
+
+    WHERE_NEEDED trains where the vectors call for it. NEVER is for a build that has to be quick: it measures nothing
+    either.
+    """
+
+    ALWAYS = "always"
+    WHERE_NEEDED = "where_needed"
+    NEVER = "never"
+
+
 @dataclass(frozen=True, slots=True)
 class IvfPqShape:
     """Parameters fixed at training time, and where tuning starts.

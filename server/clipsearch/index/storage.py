@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import shutil
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -98,12 +99,12 @@ def open_index(
 
 def _load(path: Path, manifest: IndexManifest, vectors: VectorFile, device: Device, threads: int) -> VectorIndex:
     # Imported here: gpu imports nothing that this module needs, but reads as the special case that it is.
-    from clipsearch.index.gpu import gpu_count, load_on_gpu
+    from clipsearch.index.gpu import is_on_gpu, load_on_gpu
 
     if device not in ("auto", "cpu", "cuda"):
         raise DeviceUnavailable(f"unknown device {device!r}; use auto, cpu or cuda")
     ivf = read_ivfpq(path, manifest) if manifest.ivfpq else None
-    if device == "cuda" or (device == "auto" and gpu_count() > 0):
+    if is_on_gpu(device):
         return load_on_gpu(manifest, vectors, ivf, threads)
     if manifest.ivfpq is None:
         return FlatIndex(vectors.matrix)
@@ -136,9 +137,14 @@ def read_manifest(path: Path) -> IndexManifest:
     return parse_manifest(text, str(file))
 
 
-def check_files(path: Path, manifest: IndexManifest, *, hashes: bool) -> None:
-    """Compare the files of an index directory with its manifest; raises UnusableIndex at the first that differs."""
+def check_files(path: Path, manifest: IndexManifest, *, hashes: bool, names: Container[str] | None = None) -> None:
+    """Compare the files of an index directory with its manifest; raises UnusableIndex at the first that differs.
+
+    ``names`` are those to look at, all by default.
+    """
     for name, stored in manifest.files.items():
+        if names is not None and name not in names:
+            continue
         file = path / name
         size = file.stat().st_size if file.is_file() else None
         if size is None:
@@ -215,11 +221,16 @@ BUILDING = ".building-"
 """Prefix of directories that a build has not finished; anything of that name may be deleted when no build runs."""
 
 
+def remove_unfinished(collection: Path) -> None:
+    """Remove what interrupted builds left; nobody may be building."""
+    for path in collection.glob(BUILDING + "*"):
+        shutil.rmtree(path)
+
+
 def start_building(collection: Path) -> Path:
     """Return a new empty directory to build in, removing what an interrupted build left."""
     collection.mkdir(parents=True, exist_ok=True)
-    for path in collection.glob(BUILDING + "*"):
-        shutil.rmtree(path)
+    remove_unfinished(collection)
     path = collection / f"{BUILDING}{os.getpid()}"
     path.mkdir()
     return path

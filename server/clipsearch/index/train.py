@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.index.kmeans import assign, kmeans
+from clipsearch.index.lists import centroids_of
 from clipsearch.index.rules import POINTS_PER_CODEWORD, IvfPqShape
 from clipsearch.index.tuning import Report, counting
-from clipsearch.ports import Vectors
+from clipsearch.ports import Rows, Vectors
 
 ITERATIONS = 10
 """k-means steps, of the lists and of the codewords; FAISS takes 10 and 25, and re-ranking hides the difference."""
@@ -23,28 +24,45 @@ CODEWORDS = 256
 """One byte per sub-vector."""
 
 
-def train_and_add(matrix: NDArray[np.float16], shape: IvfPqShape, seed: int, pool: Executor, report: Report) -> Any:
-    """Return a ``faiss.IndexIVFPQ`` trained on a sample of ``matrix`` [N, d] and filled with all of it."""
-    n, d = matrix.shape
+def train(matrix: NDArray[np.float16], shape: IvfPqShape, seed: int, pool: Executor, report: Report) -> Any:
+    """Return an empty ``faiss.IndexIVFPQ`` trained on a sample of ``matrix`` [N, d]."""
     rng = np.random.default_rng(seed)
     # Sorted: a memory-mapped file is read front to back.
-    sample: Vectors = matrix[np.sort(rng.choice(n, shape.sample, replace=False))].astype(np.float32)
+    sample: Vectors = matrix[np.sort(rng.choice(len(matrix), shape.sample, replace=False))].astype(np.float32)
     progress = counting(report, "training", ITERATIONS + shape.m)
     progress(0)
     centroids = kmeans(sample, shape.nlist, pool, iterations=ITERATIONS, seed=seed, progress=progress)
-    quantizer = faiss.IndexFlatIP(d)
-    quantizer.add(centroids)
-    ivf = faiss.IndexIVFPQ(quantizer, d, shape.nlist, shape.m, 8, faiss.METRIC_INNER_PRODUCT)
     points = sample[rng.choice(len(sample), min(len(sample), CODEWORDS * POINTS_PER_CODEWORD), replace=False)]
     residuals = points - centroids[assign(points, centroids, pool)]
+    ivf = empty_ivfpq(centroids, shape.m)
     faiss.copy_array_to_vector(_codewords(residuals, shape.m, seed, pool, progress).ravel(), ivf.pq.centroids)
     ivf.is_trained = True
-    for start in range(0, n, BLOCK):
-        block = matrix[start : start + BLOCK].astype(np.float32)
+    return ivf
+
+
+def empty_ivfpq(centroids: Vectors, m: int) -> Any:
+    """Return a ``faiss.IndexIVFPQ`` around ``centroids`` [nlist, d] with codes of ``m`` bytes, codewords not set."""
+    nlist, d = centroids.shape
+    quantizer = faiss.IndexFlatIP(d)
+    quantizer.add(centroids)
+    return faiss.IndexIVFPQ(quantizer, d, nlist, m, 8, faiss.METRIC_INNER_PRODUCT)
+
+
+def add(ivf: Any, matrix: NDArray[np.float16], positions: Rows, pool: Executor, report: Report) -> None:
+    """Fill a trained index with the vectors at ``positions`` int64 of ``matrix`` [N, d], a block at a time."""
+    centroids = centroids_of(ivf)
+    for start in range(0, len(positions), BLOCK):
+        some = positions[start : start + BLOCK]
+        block: Vectors = matrix[some].astype(np.float32)
         labels = assign(block, centroids, pool)
-        rows = np.arange(start, start + len(block), dtype=np.int64)
-        ivf.add_core(len(block), faiss.swig_ptr(block), faiss.swig_ptr(rows), faiss.swig_ptr(labels))
-        report("adding", start + len(block), n)
+        ivf.add_core(len(block), faiss.swig_ptr(block), faiss.swig_ptr(some), faiss.swig_ptr(labels))
+        report("adding", start + len(block), len(positions))
+
+
+def train_and_add(matrix: NDArray[np.float16], shape: IvfPqShape, seed: int, pool: Executor, report: Report) -> Any:
+    """Return a ``faiss.IndexIVFPQ`` trained on a sample of ``matrix`` [N, d] and filled with all of it."""
+    ivf = train(matrix, shape, seed, pool, report)
+    add(ivf, matrix, np.arange(len(matrix), dtype=np.int64), pool, report)
     return ivf
 
 

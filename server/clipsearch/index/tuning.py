@@ -15,7 +15,7 @@ Queries of both kinds count separately and both must reach the target: texts lie
 the lists were trained on (see benchmarks/clustered_vectors.py), so their recall at the same nprobe is another number.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -34,6 +34,9 @@ K = 10
 """Recall is measured at 10, where callers look."""
 
 OVERFETCH_STEPS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, float(MAX_OVERFETCH))
+
+_AT_ONCE = 64
+"""Queries searched between two reports."""
 
 _TIE = 1e-5
 """Two scores this close are the same neighbour distance: catalogues hold the same picture under several ids."""
@@ -56,8 +59,16 @@ class Truth:
         """Split alternately into a part to tune on and a part to report on (the same one if there is one query)."""
         if len(self.queries) < 2:
             return self, self
-        first, second = (Truth(self.queries[i::2], self.own_rows[i::2], self.kth[i::2], self.k) for i in (0, 1))
+        first, second = (self._some(slice(i, None, 2)) for i in (0, 1))
         return first, second
+
+    def parts(self) -> Iterator["Truth"]:
+        """Split into parts that are searched in a second or so each, however large the index."""
+        for start in range(0, len(self.queries), _AT_ONCE):
+            yield self._some(slice(start, start + _AT_ONCE))
+
+    def _some(self, which: slice) -> "Truth":
+        return Truth(self.queries[which], self.own_rows[which], self.kth[which], self.k)
 
 
 def find_truth(
@@ -110,9 +121,14 @@ def tune(index: IvfPqIndex, truths: Sequence[Truth], target: float, report: Repo
         """Return the recall of the worse kind of query, less one standard error."""
         nonlocal done
         done += 1
-        if report is not None:
-            report("tuning", done, max(done + 1, 24))
-        each = [recall_of(index, truth, nprobe, overfetch) for truth in truths]
+        each = []
+        for truth in truths:
+            found = []
+            for part in truth.parts():
+                if report is not None:
+                    report("tuning", done, max(done + 1, 24))
+                found.append(recall_of(index, part, nprobe, overfetch))
+            each.append(np.concatenate(found))
         return min(float(r.mean() - r.std() / len(r) ** 0.5) for r in each)
 
     widest = float(MAX_OVERFETCH)

@@ -80,15 +80,6 @@ class View:
             return pad(np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64), k)
         return _in_order(*parts[0]) if len(parts) == 1 else _merged(parts, k)
 
-    def contains(self, row: int) -> bool:
-        """Return whether a row lives in this view."""
-        wanted = np.array([row])
-        if self.base is not None and (position := int(positions_of(self.base.rows, wanted)[0])) >= 0:
-            return self.alive is None or bool(self.alive.contains(np.array([position]))[0])
-        position = int(positions_of(self.delta.rows, wanted)[0])
-        alive = self.delta.alive
-        return position >= 0 and (alive is None or bool(alive.contains(np.array([position]))[0]))
-
     def vectors(self, rows: Rows) -> Vectors:
         """Return the vectors of rows, float32 [n, dimension], also of tombstoned ones that are still held.
 

@@ -8,11 +8,17 @@ from clipsearch.rpc import convert, convert_catalogue
 from clipsearch.rpc.convert_operations import operation
 from clipsearch.rpc.status import Context, answers_errors
 from clipsearch.services.catalogue import CatalogueService, Change
-from clipsearch.services.jobs import Jobs
+from clipsearch.services.jobs import Jobs, Training
 from clipsearch.v1 import catalogue_pb2 as pb
 from clipsearch.v1 import catalogue_pb2_grpc, common_pb2
 
 _VIEWS = frozenset(pb.ItemView.values())
+
+_TRAININGS: dict[int, Training] = {
+    pb.REBUILD_TRAINING_UNSPECIFIED: Training.WHERE_NEEDED,
+    pb.REBUILD_TRAINING_WHERE_NEEDED: Training.WHERE_NEEDED,
+    pb.REBUILD_TRAINING_ALWAYS: Training.ALWAYS,
+}
 
 
 class CatalogueServicer(catalogue_pb2_grpc.CatalogueServiceServicer):
@@ -56,7 +62,7 @@ class CatalogueServicer(catalogue_pb2_grpc.CatalogueServiceServicer):
 
     @answers_errors
     async def RebuildIndex(self, request: pb.RebuildIndexRequest, context: Context) -> operations_pb2.Operation:
-        return operation(self._long().rebuild(request.collection))
+        return operation(self._long().rebuild(request.collection, _training(request.training)))
 
     @answers_errors
     async def Snapshot(self, request: pb.SnapshotRequest, context: Context) -> operations_pb2.Operation:
@@ -104,6 +110,13 @@ class CatalogueServicer(catalogue_pb2_grpc.CatalogueServiceServicer):
         if self._jobs is None:
             raise NoIndex("this server was started without a data directory")
         return self._jobs
+
+
+def _training(training: int) -> Training:
+    try:
+        return _TRAININGS[training]
+    except KeyError:
+        raise UnknownEnumValue(f"training {training} is not known", field="training") from None
 
 
 def _is_full(view: int, format_: int) -> bool:

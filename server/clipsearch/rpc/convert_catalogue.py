@@ -121,6 +121,7 @@ def index_stats(manifest: IndexManifest) -> pb.IndexStats:
     if manifest.ivfpq is not None:
         message.nlist, message.code_bytes = manifest.ivfpq.nlist, manifest.ivfpq.m
         message.nprobe = manifest.ivfpq.nprobe
+        message.trained_sequence_number = manifest.ivfpq.training.seq
     if manifest.image_recall is not None:
         message.image_recall = manifest.image_recall.recall
     if manifest.text_recall is not None:

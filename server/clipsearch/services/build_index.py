@@ -12,10 +12,10 @@ from clipsearch.catalogue.reader import CatalogueReader
 from clipsearch.errors import EmbeddingDamaged, InvalidInput, UnusableIndex, WrongDimension
 from clipsearch.index.build import IndexOptions, IndexSource, build_index
 from clipsearch.index.manifest import IndexManifest
-from clipsearch.index.rules import Kind, choose_kind
+from clipsearch.index.rules import Kind, Training, choose_kind
 from clipsearch.index.storage import check_files, read_manifest, snapshot_path
 from clipsearch.ports import Rows, TextEncoder, Tokenizer, Vectors
-from clipsearch.services.build_report import Rejects, Report, Tally
+from clipsearch.services.build_report import RejectLog, Rejects, Report, Tally
 from clipsearch.services.build_vectors import unit_rows
 
 TEXT_FIELDS = ("description", "title", "caption", "name")
@@ -63,6 +63,21 @@ def metadata_queries(reader: CatalogueReader, embed: TextEmbedder, seed: int, re
     return TextQueries("metadata", functools.partial(embed, texts, report)) if texts else None
 
 
+@dataclass(frozen=True, slots=True)
+class Derivation:
+    """Derives the index of a collection beside serving, on ``threads``, tuned with texts of its own metadata."""
+
+    embed: TextEmbedder
+    threads: int
+
+    def __call__(self, directory: Path, reader: CatalogueReader, report: Report, training: Training) -> IndexManifest:
+        """Derive it of the catalogue as it stands; raises as ``derive_index`` does."""
+        options = IndexOptions(threads=self.threads, training=training)
+        with RejectLog(directory, Tally()) as rejects:
+            queries = metadata_queries(reader, self.embed, options.seed, report)
+            return derive_index(directory, reader, queries=queries, options=options, report=report, rejects=rejects)[0]
+
+
 def derive_index(
     collection: Path,
     reader: CatalogueReader,
@@ -94,7 +109,7 @@ def derive_index(
         ids=(item_id for some in _blocks(rows) for item_id in reader.ids(some.tolist())),
         seq=live.seq,
         model_hash=reader.model_hash,
-        text_queries=None if tuned_by is None else tuned_by.load(),
+        text_queries=None if tuned_by is None or options.training is Training.NEVER else tuned_by.load(),
         text_origin=origin,
     )
     return build_index(collection, source, options, report), True
@@ -137,7 +152,18 @@ def _up_to_date(path: Path, kind: Kind, options: IndexOptions, text_origin: str 
         # Whatever is wrong with it, building it again is the cure.
         return None
     made = (manifest.kind, manifest.recall_target, manifest.seed, manifest.text_origin)
-    return manifest if made == (kind.value, options.recall_target, options.seed, text_origin) else None
+    if made != (kind.value, options.recall_target, options.seed, text_origin):
+        return None
+    return manifest if _as_trained(manifest, options.training) else None
+
+
+def _as_trained(manifest: IndexManifest, training: Training) -> bool:
+    """Whether an index was trained, and measured, as is asked for."""
+    if manifest.ivfpq is None or training is Training.NEVER:
+        return True
+    if training is Training.ALWAYS:
+        return manifest.ivfpq.training.seq == manifest.seq
+    return manifest.image_recall is not None or manifest.size == 1
 
 
 def read_queries(path: Path, dimension: int, embed: TextEmbedder | None, report: Report) -> Vectors:

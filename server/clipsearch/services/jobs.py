@@ -12,6 +12,7 @@ from clipsearch.data import DEFAULT, DataDirectory
 from clipsearch.disk import inside
 from clipsearch.errors import InvalidInput, NotConfigured, PathNotFound, SnapshotExists
 from clipsearch.index.manifest import IndexManifest
+from clipsearch.index.rules import Training
 from clipsearch.services.build_report import Report, Tally
 from clipsearch.services.build_source import vectors_opener
 from clipsearch.services.exports import Exported, check_free, export_items
@@ -30,9 +31,10 @@ __all__ = [
     "SnapshotOf",
     "SnapshotTaken",
     "Tally",
+    "Training",
 ]
 
-Rebuild = Callable[[str, Report], IndexManifest]
+Rebuild = Callable[[str, Report, Training], IndexManifest]
 """Builds the index of a collection anew, and returns its manifest."""
 
 
@@ -115,11 +117,11 @@ class Jobs:
         self._imports = imports
         self._exports = exports
 
-    def rebuild(self, collection: str) -> Operation:
+    def rebuild(self, collection: str, training: Training = Training.WHERE_NEEDED) -> Operation:
         """Build an index anew; raises CollectionNotFound, RebuildRunning or OperationRunning."""
         name = collection or DEFAULT
         self._data.collection(name).check_not_rebuilding()
-        return self._operations.start(RebuildOf(name), lambda report: self._rebuild(name, report))
+        return self._operations.start(RebuildOf(name), lambda report: self._rebuild(name, report, training))
 
     def snapshot(self, collections: Sequence[str], name: str) -> Operation:
         """Copy collections, all where none is named, into a new directory below the server's own for them.

@@ -75,6 +75,34 @@ ITEM_VIEW_FULL: ItemView.ValueType  # 2
 """The embedding as well."""
 Global___ItemView: _TypeAlias = ItemView  # noqa: Y015
 
+class _RebuildTraining:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RebuildTrainingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RebuildTraining.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REBUILD_TRAINING_UNSPECIFIED: _RebuildTraining.ValueType  # 0
+    """As WHERE_NEEDED."""
+    REBUILD_TRAINING_WHERE_NEEDED: _RebuildTraining.ValueType  # 1
+    """Where the items have drifted from those trained on, or call for another number of lists, or where recall would miss
+    its target without. Else they are added again to the lists and codes that there are.
+    """
+    REBUILD_TRAINING_ALWAYS: _RebuildTraining.ValueType  # 2
+    """In any case."""
+
+class RebuildTraining(_RebuildTraining, metaclass=_RebuildTrainingEnumTypeWrapper):
+    """Whether a rebuild trains the lists and codes of an IVF-PQ index, which takes most of its time."""
+
+REBUILD_TRAINING_UNSPECIFIED: RebuildTraining.ValueType  # 0
+"""As WHERE_NEEDED."""
+REBUILD_TRAINING_WHERE_NEEDED: RebuildTraining.ValueType  # 1
+"""Where the items have drifted from those trained on, or call for another number of lists, or where recall would miss
+its target without. Else they are added again to the lists and codes that there are.
+"""
+REBUILD_TRAINING_ALWAYS: RebuildTraining.ValueType  # 2
+"""In any case."""
+Global___RebuildTraining: _TypeAlias = RebuildTraining  # noqa: Y015
+
 class _QueryKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -516,16 +544,20 @@ class RebuildIndexRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     COLLECTION_FIELD_NUMBER: _builtins.int
+    TRAINING_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """The collection; `default` if empty."""
+    training: Global___RebuildTraining.ValueType
+    """Whether to train the new index."""
     def __init__(
         self,
         *,
         collection: _builtins.str = ...,
+        training: Global___RebuildTraining.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "training", b"training"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1299,6 +1331,7 @@ class IndexStats(_message.Message):
     IMAGE_RECALL_FIELD_NUMBER: _builtins.int
     TEXT_RECALL_FIELD_NUMBER: _builtins.int
     BUILD_TIME_FIELD_NUMBER: _builtins.int
+    TRAINED_SEQUENCE_NUMBER_FIELD_NUMBER: _builtins.int
     sequence_number: _builtins.int
     """The sequence number it was derived at."""
     kind: _builtins.str
@@ -1312,9 +1345,15 @@ class IndexStats(_message.Message):
     nprobe: _builtins.int
     """Lists visited for a query, as tuned; 0 for an exact index."""
     image_recall: _builtins.float
-    """Measured recall@10 of picture queries against exact search; unset for an exact index."""
+    """Measured recall@10 of picture queries against exact search; unset for an exact index, and for one that was written
+    at a shutdown, which is not measured.
+    """
     text_recall: _builtins.float
-    """Measured recall@10 of text queries; unset for an exact index and where there were none."""
+    """Measured recall@10 of text queries; unset likewise, and where there were none."""
+    trained_sequence_number: _builtins.int
+    """The sequence number at which its lists and codes were trained: its own, or a lower one where items were added again
+    to those of an earlier index. Unset for an exact index.
+    """
     @_builtins.property
     def build_time(self) -> _timestamp_pb2.Timestamp:
         """When it was built."""
@@ -1331,18 +1370,23 @@ class IndexStats(_message.Message):
         image_recall: _builtins.float | None = ...,
         text_recall: _builtins.float | None = ...,
         build_time: _timestamp_pb2.Timestamp | None = ...,
+        trained_sequence_number: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_image_recall", b"_image_recall", "_text_recall", b"_text_recall", "build_time", b"build_time", "image_recall", b"image_recall", "text_recall", b"text_recall"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_image_recall", b"_image_recall", "_text_recall", b"_text_recall", "_trained_sequence_number", b"_trained_sequence_number", "build_time", b"build_time", "image_recall", b"image_recall", "text_recall", b"text_recall", "trained_sequence_number", b"trained_sequence_number"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_image_recall", b"_image_recall", "_text_recall", b"_text_recall", "build_time", b"build_time", "code_bytes", b"code_bytes", "image_recall", b"image_recall", "kind", b"kind", "nlist", b"nlist", "nprobe", b"nprobe", "sequence_number", b"sequence_number", "size", b"size", "text_recall", b"text_recall"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_image_recall", b"_image_recall", "_text_recall", b"_text_recall", "_trained_sequence_number", b"_trained_sequence_number", "build_time", b"build_time", "code_bytes", b"code_bytes", "image_recall", b"image_recall", "kind", b"kind", "nlist", b"nlist", "nprobe", b"nprobe", "sequence_number", b"sequence_number", "size", b"size", "text_recall", b"text_recall", "trained_sequence_number", b"trained_sequence_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__image_recall: _TypeAlias = _typing.Literal["image_recall"]  # noqa: Y015
     _WhichOneofArgType__image_recall: _TypeAlias = _typing.Literal["_image_recall", b"_image_recall"]  # noqa: Y015
     _WhichOneofReturnType__text_recall: _TypeAlias = _typing.Literal["text_recall"]  # noqa: Y015
     _WhichOneofArgType__text_recall: _TypeAlias = _typing.Literal["_text_recall", b"_text_recall"]  # noqa: Y015
+    _WhichOneofReturnType__trained_sequence_number: _TypeAlias = _typing.Literal["trained_sequence_number"]  # noqa: Y015
+    _WhichOneofArgType__trained_sequence_number: _TypeAlias = _typing.Literal["_trained_sequence_number", b"_trained_sequence_number"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__image_recall) -> _WhichOneofReturnType__image_recall | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__text_recall) -> _WhichOneofReturnType__text_recall | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__trained_sequence_number) -> _WhichOneofReturnType__trained_sequence_number | None: ...
 
 Global___IndexStats: _TypeAlias = IndexStats  # noqa: Y015

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from clipsearch.catalogue.items import Item, metadata_json
 from clipsearch.catalogue.mutations import Applied, Change, Mutation, Upsert
+from clipsearch.catalogue.reader import CatalogueReader
 from clipsearch.catalogue.schema import catalogue_file
 from clipsearch.catalogue.writer import CatalogueWriter
 
@@ -28,6 +29,12 @@ def apply_one(writer: CatalogueWriter, mutation: Mutation) -> Applied:
     (applied,) = writer.apply([mutation])
     assert isinstance(applied, Applied), applied
     return applied
+
+
+def row_of(reader: CatalogueReader, item_id: str) -> int | None:
+    """The row of a live item, None where there is no such id."""
+    stored = reader.get(item_id)
+    return None if stored is None else stored.row
 
 
 def fill(collection: Path, *items: Item) -> None:

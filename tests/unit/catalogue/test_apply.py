@@ -11,7 +11,7 @@ from clipsearch.catalogue.reader import CatalogueReader, Counts
 from clipsearch.catalogue.writer import CatalogueWriter
 from clipsearch.errors import UnusableIndex
 
-from .support import HASH, D, apply_one, fill, flip_embedding, item, reasons, vector
+from .support import HASH, D, apply_one, fill, flip_embedding, item, reasons, row_of, vector
 
 
 def test_new_items_get_the_next_rows_and_the_memory_is_told(writer: CatalogueWriter) -> None:
@@ -28,7 +28,7 @@ def test_an_update_is_a_new_row_and_a_tombstone(writer: CatalogueWriter, tmp_pat
     applied = apply_one(writer, Upsert([item("c", 3), item("a", 4, new=True)]))
     assert (reasons(applied), applied.rows.tolist(), applied.removed.tolist()) == (["CREATED", "UPDATED"], [2, 3], [0])
     with CatalogueReader(tmp_path) as reader:
-        assert (reader.row_of("a"), reader.counts()) == (3, Counts(live=3, tombstones=1))
+        assert (row_of(reader, "a"), reader.counts()) == (3, Counts(live=3, tombstones=1))
         assert reader.metadata([0, 3]) == [{}, {"new": True}]  # the dead row is as it was
         np.testing.assert_array_equal(reader.embeddings(np.array([0])).vectors, [vector(1)])
 
@@ -99,7 +99,7 @@ def test_deletes_say_what_was_not_there(writer: CatalogueWriter, tmp_path: Path)
     again = apply_one(writer, Delete(["c"]))
     assert (reasons(again), again.seq, len(again.removed)) == (["NOT_FOUND"], 2, 0)
     with CatalogueReader(tmp_path) as reader:
-        assert [reader.row_of(item_id) for item_id in "abc"] == [None, 1, None]
+        assert [row_of(reader, item_id) for item_id in "abc"] == [None, 1, None]
 
 
 def test_rows_are_never_used_again(writer: CatalogueWriter) -> None:

@@ -12,14 +12,14 @@ from clipsearch.catalogue.reader import CatalogueReader, Counts
 from clipsearch.catalogue.writer import CatalogueWriter
 from clipsearch.errors import EmbeddingDamaged, UnusableIndex
 
-from .support import HASH, D, apply_one, fill, flip_embedding, item, vector
+from .support import HASH, D, apply_one, fill, flip_embedding, item, row_of, vector
 
 
 def test_what_is_put_can_be_read(tmp_path: Path) -> None:
     fill(tmp_path, item("a", 1, price=3.5, tags=["x", "ü"]), item("裙子/👗", 2), item("Größe 38", 3))
     with CatalogueReader(tmp_path) as reader:
         assert (reader.dimension, reader.model_hash, reader.seq(), reader.counts()) == (D, HASH, 1, Counts(3, 0))
-        assert [reader.row_of(item_id) for item_id in ("a", "裙子/👗", "Größe 38", "nobody")] == [0, 1, 2, None]
+        assert [row_of(reader, item_id) for item_id in ("a", "裙子/👗", "Größe 38", "nobody")] == [0, 1, 2, None]
         assert reader.metadata([1, 0, 0]) == [
             {},
             {"price": 3.5, "tags": ["x", "ü"]},
@@ -51,7 +51,7 @@ def test_readers_see_commits_while_a_writer_is_open(writer: CatalogueWriter, tmp
     with CatalogueReader(tmp_path) as reader:
         assert (reader.counts(), reader.seq()) == (Counts(1, 0), 1)
         apply_one(writer, Upsert([item("b")]))
-        assert (reader.counts(), reader.seq(), reader.row_of("b")) == (Counts(2, 0), 2, 1)
+        assert (reader.counts(), reader.seq(), row_of(reader, "b")) == (Counts(2, 0), 2, 1)
 
 
 def test_pages_meet_every_lasting_item_once_while_the_catalogue_changes(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_readers_work_from_many_threads(tmp_path: Path) -> None:
 
         def look(seed: int) -> bool:
             rows = np.random.default_rng(seed).integers(0, 100, 10).tolist()
-            assert [reader.row_of(f"i{row}") for row in rows] == rows
+            assert [row_of(reader, f"i{row}") for row in rows] == rows
             assert reader.matching("json_extract(metadata, '$.n') < ?", [rows[0]]).tolist() == list(range(rows[0]))
             return bool([entry["n"] for entry in reader.metadata(rows)] == rows)
 
@@ -154,5 +154,5 @@ def test_a_read_only_directory_can_be_read(tmp_path: Path) -> None:
     fill(tmp_path, item("a", 1))
     tmp_path.chmod(0o500)
     with CatalogueReader(tmp_path) as reader:
-        assert reader.row_of("a") == 0
+        assert row_of(reader, "a") == 0
     tmp_path.chmod(0o700)

@@ -89,7 +89,6 @@ def test_no_statement_walks_over_the_table(tmp_path: Path) -> None:
         apply_one(writer, Upsert([item("i1", 7), item("new")], "r"))
         apply_one(writer, Delete(["i2"], "s"))
         reader.get("i1")
-        reader.row_of("i1")
         reader.list_page("i2", 5)
         reader.embeddings(reader.live_rows().rows)
         reader.ids(reader.rows_since(50).tolist())

@@ -23,7 +23,15 @@ CANCELLED = status_of(grpc.StatusCode.CANCELLED, "stopped", "CANCELLED")
 OPERATION = "operations/rebuild-default-1"
 STARTED = timestamp_pb2.Timestamp(seconds=1_800_000_000)
 INDEX = pb.IndexStats(
-    sequence_number=7, kind="ivfpq", size=1000, nlist=16, code_bytes=8, nprobe=4, image_recall=0.97, build_time=STARTED
+    sequence_number=7,
+    kind="ivfpq",
+    size=1000,
+    nlist=16,
+    code_bytes=8,
+    nprobe=4,
+    image_recall=0.97,
+    build_time=STARTED,
+    trained_sequence_number=5,
 )
 
 

@@ -242,6 +242,7 @@ def test_stats(client: Client) -> None:
     assert index is not None
     assert (index.kind, index.size, index.nlist, index.code_bytes, index.nprobe) == ("ivfpq", 1000, 16, 8, 4)
     assert (index.image_recall, index.text_recall, index.build_time) == (0.97, None, STARTED)
+    assert (index.sequence_number, index.trained_sequence_number) == (7, 5)
 
 
 def test_a_rebuild_is_watched_to_its_end(client: Client, fake: Fake) -> None:
@@ -260,6 +261,17 @@ def test_a_rebuild_that_takes_longer_than_one_call_may(client: Client, fake: Fak
     fake.catalogue.operation = [rebuilding("training", 4), rebuilt()]
     client.catalogue.rebuild_index().wait()
     assert fake.requests[1].timeout.seconds == 30
+
+
+@pytest.mark.parametrize(
+    ("train", "training"),
+    [(False, catalogue_pb2.REBUILD_TRAINING_WHERE_NEEDED), (True, catalogue_pb2.REBUILD_TRAINING_ALWAYS)],
+)
+def test_a_rebuild_trains_if_that_is_asked_for(client: Client, fake: Fake, train: bool, training: int) -> None:
+    fake.catalogue.operation = [rebuilt()]
+    client.catalogue.rebuild_index("default", train=train)
+    (request,) = fake.requests
+    assert (request.collection, request.training) == ("default", training)
 
 
 def test_a_rebuild_that_is_cancelled_or_fails(client: Client, fake: Fake) -> None:

@@ -21,6 +21,7 @@ from clipsearch.client import (
     Operation,
     RetryPolicy,
 )
+from clipsearch.v1 import catalogue_pb2 as pb
 from tests.unit.client.fake_catalogue import exported, exporting, imported, rebuilding, rebuilt
 from tests.unit.client.fake_server import DIMENSION, DRAINING, Fake, queue_full, status_of
 
@@ -95,7 +96,8 @@ async def test_rebuild(fake: Fake) -> None:
         with pytest.raises(Aborted):
             await client.catalogue.rebuild_index()
         fake.catalogue.operation = [rebuilding("training", 4), rebuilt()]
-        rebuild = await client.catalogue.rebuild_index()
+        rebuild = await client.catalogue.rebuild_index(train=True)
+        assert fake.requests[-1].training == pb.REBUILD_TRAINING_ALWAYS
         assert (await rebuild.progress()).stage == "training"
         assert (await rebuild.wait(timeout=20)).size == 1000
         fake.catalogue.operation = [rebuilding("training", 4)]

@@ -1,10 +1,20 @@
-"""When to rebuild, and how."""
+"""When to rebuild, and when to train."""
 
 import numpy as np
 import pytest
 
 from benchmarks.clustered_vectors import unit
-from clipsearch.index.drift import DRIFT, MIN_DELTA, Action, Sizes, assignment_drift, delta_limit, rebuild_due
+from clipsearch.index.drift import (
+    DRIFT,
+    MIN_DELTA,
+    Sizes,
+    assignment_drift,
+    delta_limit,
+    lists_fit,
+    misfit,
+    rebuild_due,
+    training_due,
+)
 from clipsearch.index.rules import FLAT_LIMIT, choose_nlist
 
 MILLION = 1_000_000
@@ -13,36 +23,48 @@ MANY = delta_limit(MILLION)
 
 
 @pytest.mark.parametrize(
-    ("sizes", "drift", "action", "reason"),
+    ("sizes", "reason"),
     [
-        (Sizes(MILLION, 0, 0, 0, LISTS), 1.0, Action.NONE, ""),
-        (Sizes(MILLION, 100_000, MANY - 1, 0, LISTS), 1.0, Action.NONE, ""),
-        (Sizes(MILLION, 0, MANY, 0, LISTS), 1.0, Action.READD, "delta: 12000 "),
-        (Sizes(MILLION, 250_000, 0, 0, LISTS), 1.0, Action.READD, "dead: 250000 of 1000000 "),
-        # Eight times as many as the lists were trained for, although each step there was small.
-        (Sizes(MILLION, 0, MANY, 0, choose_nlist(MILLION // 8)), 1.0, Action.RETRAIN, "delta: "),
-        (Sizes(MILLION, 950_000, 0, 0, LISTS), 1.0, Action.RETRAIN, "dead: "),
-        # Everything deleted: nothing to train on.
-        (Sizes(MILLION, MILLION, 0, 0, LISTS), 1.0, Action.READD, "dead: "),
-        # A flat index that has grown out of itself, and one that has not.
-        (Sizes(FLAT_LIMIT, 0, MIN_DELTA, 0, None), 1.0, Action.RETRAIN, "delta: "),
-        (Sizes(3000, 0, MIN_DELTA, 0, None), 1.0, Action.READD, "delta: "),
+        (Sizes(MILLION, 0, 0, 0), ""),
+        (Sizes(MILLION, 100_000, MANY - 1, 0), ""),
+        (Sizes(MILLION, 0, MANY, 0), "delta: 12000 "),
+        (Sizes(MILLION, 250_000, 0, 0), "dead: 250000 of 1000000 "),
+        (Sizes(3000, 0, MIN_DELTA, 0), "delta: "),
         # Nothing but a delta.
-        (Sizes(0, 0, 500, 0, None), 1.0, Action.NONE, ""),
-        (Sizes(0, 0, MIN_DELTA, MIN_DELTA, None), 1.0, Action.READD, "delta: "),
+        (Sizes(0, 0, 500, 0), ""),
+        (Sizes(0, 0, MIN_DELTA, MIN_DELTA), "delta: "),
         # A handful of dead in a handful of items.
-        (Sizes(900, 800, 0, 0, None), 1.0, Action.NONE, ""),
-        # New vectors of another kind, enough and not enough of them; a flat index has no lists to fit.
-        (Sizes(30_000, 0, 4000, 0, 512), DRIFT + 0.1, Action.RETRAIN, "drift: new vectors are 2.10 times"),
-        (Sizes(30_000, 0, 2000, 0, 512), DRIFT + 0.1, Action.NONE, ""),
-        (Sizes(30_000, 0, 4000, 4000, 512), DRIFT + 0.1, Action.NONE, ""),
-        (Sizes(10_000, 0, 4000, 0, None), DRIFT + 0.1, Action.NONE, ""),
+        (Sizes(900, 800, 0, 0), ""),
     ],
 )
-def test_when_and_how(sizes: Sizes, drift: float, action: Action, reason: str) -> None:
-    due = rebuild_due(sizes, drift)
-    assert due.action is action
-    assert due.reason.startswith(reason) and bool(due.reason) == bool(reason)
+def test_when_to_rebuild(sizes: Sizes, reason: str) -> None:
+    due = rebuild_due(sizes)
+    assert due.startswith(reason) and bool(due) == bool(reason)
+
+
+@pytest.mark.parametrize(
+    ("living", "nlist", "unseen", "drift", "reason"),
+    [
+        (MILLION + MANY, LISTS, MANY, 1.0, ""),
+        # Eight times as many as the lists were trained for, although each step there was small, and far fewer.
+        (MILLION, choose_nlist(MILLION // 8), MANY, 1.0, "lists: 1024 are not right for 1000000 "),
+        (50_000, LISTS, 0, 1.0, "lists: "),
+        # Vectors of another kind, enough of them and not enough.
+        (30_000, 512, 4000, DRIFT + 0.1, "drift: 4000 newer vectors are 2.10 times "),
+        (30_000, 512, 2999, DRIFT + 0.1, ""),
+        (30_000, 512, 30_000, DRIFT, ""),
+    ],
+)
+def test_when_to_train(living: int, nlist: int, unseen: int, drift: float, reason: str) -> None:
+    due = training_due(living, nlist, unseen, drift)
+    assert due.startswith(reason) and bool(due) == bool(reason)
+
+
+@pytest.mark.parametrize(
+    ("living", "nlist", "fit"), [(FLAT_LIMIT, None, True), (FLAT_LIMIT + 1, None, False), (MILLION, LISTS, True)]
+)
+def test_an_index_without_lists_fits_few_vectors(living: int, nlist: int | None, fit: bool) -> None:
+    assert lists_fit(living, nlist) is fit
 
 
 def test_drift_tells_vectors_of_the_lists_clusters_from_others() -> None:
@@ -55,8 +77,11 @@ def test_drift_tells_vectors_of_the_lists_clusters_from_others() -> None:
 
     old, alike = around(centroids, 1000), around(centroids, 1000)
     others = around(unit(rng.standard_normal((40, 32), dtype=np.float32)), 1000)
-    assert assignment_drift(old, alike, centroids) == pytest.approx(1, abs=0.05)
-    assert assignment_drift(old, others, centroids) > DRIFT
-    assert assignment_drift(others, old, centroids) < 1
-    assert assignment_drift(old, old[:0], centroids) == assignment_drift(old[:0], old, centroids) == 1
-    assert np.isfinite(assignment_drift(centroids, others, centroids))
+    typical = misfit(old, centroids)
+    assert assignment_drift(alike, centroids, typical) == pytest.approx(1, abs=0.05)
+    assert assignment_drift(others, centroids, typical) > DRIFT
+    assert assignment_drift(old, centroids, misfit(others, centroids)) < 1
+    assert assignment_drift(old[:0], centroids, typical) == 1
+    # Trained on copies of a few vectors: whatever is not one of them has drifted, by a number that can be written.
+    assert misfit(centroids, centroids) == pytest.approx(0, abs=1e-6)
+    assert DRIFT < assignment_drift(others, centroids, 0.0) < np.inf

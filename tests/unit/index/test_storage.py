@@ -54,7 +54,7 @@ def test_manifest_says_what_is_there(ivfpq: Built) -> None:
     manifest, shape = ivfpq.manifest, ivfpq.manifest.ivfpq
     assert shape is not None
     assert (manifest.seq, manifest.kind, manifest.size, manifest.dimension) == (7, "ivfpq", 30_000, 64)
-    assert (shape.nlist, shape.m, shape.training_sample) == (512, 32, 30_000)
+    assert (shape.nlist, shape.m, shape.training.sample) == (512, 32, 30_000)
     assert manifest.model_hash == "ab" * 32
     assert set(manifest.files) == {VECTORS, IVFPQ, "ids.offsets", "ids.utf8", ROWS}
     sizes = manifest.bytes_per_item()

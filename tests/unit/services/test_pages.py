@@ -20,6 +20,8 @@ from clipsearch.collection import CollectionOptions
 from clipsearch.data import DataDirectory
 from clipsearch.errors import BadCollapse, BadGroupField, BadOffset, BadPageToken, ClipsearchError, SearchTooDeep
 from clipsearch.index.live import LiveIndex
+from clipsearch.index.rules import Training
+from clipsearch.index.tuning import Report
 from clipsearch.services import rounds
 from clipsearch.services.paging import Before, mark_of, token_of
 from clipsearch.services.recall import RecallMonitor
@@ -34,7 +36,7 @@ MARK = mark_of("the query")
 MANY = 1000
 
 
-def underived(directory: Path, reader: CatalogueReader) -> None:
+def underived(directory: Path, reader: CatalogueReader, report: Report, training: Training) -> None:
     raise AssertionError("these tests build no index")
 
 

@@ -15,6 +15,7 @@ from clipsearch.catalogue.reader import CatalogueReader
 from clipsearch.collection import CollectionOptions
 from clipsearch.data import DataDirectory
 from clipsearch.errors import CollectionNotFound, ComputeFailed
+from clipsearch.index.rules import Training
 from clipsearch.index.tuning import Report
 from clipsearch.ports import Vectors
 from clipsearch.services.embed import Encode, Encoded, encode_batch
@@ -25,7 +26,7 @@ ITEMS = np.eye(4, dtype=np.float32)
 UNWATCHED = RecallMonitor(0.0)
 
 
-def underived(directory: Path, reader: CatalogueReader, report: Report) -> None:
+def underived(directory: Path, reader: CatalogueReader, report: Report, training: Training) -> None:
     raise AssertionError("these tests build no index")
 
 
