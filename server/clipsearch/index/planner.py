@@ -20,10 +20,10 @@ vectors of 128 and 200,000 of 512; `benchmarks/filtered_recall.py` shows what re
   where all clusters around the query were excluded, and recall stopped growing at 5 fills where it was 5, 10 where it
   was 10, and 15 where it was 23. A million of 512 asked for more: ``6 * sqrt(depletion) - 5`` fills.
 
-  In a shell the codes tell the vectors apart worse than near the query, so ``DEEPER`` times as many are re-ranked, which
-  hardly shows beside the lists. With the tenth of a million x 512 nearest to each query excluded recall@10 of pictures
-  was 0.925 at the tuned overfetch and 0.930 at three times that, with the half 0.936 and 0.956; with the further lists
-  0.950 and 0.973.
+  In a shell the codes tell the vectors apart worse than near the query, so ``DEEPER`` times as many are re-ranked,
+  which hardly shows beside the lists. With the tenth of a million x 512 nearest to each query excluded recall@10 of
+  pictures was 0.925 at the tuned overfetch and 0.930 at three times that, with the half 0.936 and 0.956; with the
+  further lists 0.950 and 0.973.
 
 Which kind it is, is seen from the selected vectors per list: chance leaves them as uneven as a binomial draw.
 Overfetch needs no rule: the codes rank the selected vectors no worse than they rank all. What this does not keep is a

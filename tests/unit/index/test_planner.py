@@ -35,7 +35,7 @@ def facts(selected: int, *, even: bool = True, k: int = 10, nprobe: int = 16, ov
         (facts(N // 2, even=False), Plan(Way.PROBE, fill=3907, overfetch=12.0)),
         # Many results need many candidates, however few a tuned search sees.
         (facts(N // 100, k=1000), Plan(Way.PROBE, nprobe=1639, overfetch=4.0)),
-        (facts(N // 100, k=1000, even=False), Plan(Way.PROBE, fill=12000, overfetch=12.0)),
+        (facts(N // 100, k=1000, even=False), Plan(Way.PROBE, fill=10000, overfetch=12.0)),
         (facts(N // 100, k=5000), Plan(Way.PROBE, nprobe=NLIST, overfetch=4.0)),
         # What the caller asked for is the starting point, and every list is the end.
         (facts(N // 2, nprobe=1), Plan(Way.PROBE, nprobe=2, overfetch=4.0)),
