@@ -36,7 +36,7 @@ proto-check: $(VENV)/.dev
 
 # Rewrites the parts of docs/ that are made from the code.
 docs: $(VENV)/.dev
-	$(BIN)/python docs/generate.py
+	$(BIN)/python -m docs.generate
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

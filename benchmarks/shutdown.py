@@ -6,16 +6,19 @@ does, opening it again, and a rebuild that adds again and measures recall, as on
 """
 
 import argparse
+import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.clustered_vectors import clustered
+from benchmarks.harness.facts import environment
 from clipsearch.catalogue.items import Item
 from clipsearch.catalogue.mutations import Applied, Upsert
 from clipsearch.catalogue.reader import CatalogueReader
@@ -27,6 +30,8 @@ from clipsearch.index.tuning import Report
 from clipsearch.services.build_index import derive_index
 from clipsearch.services.build_report import RejectLog, Tally
 
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "shutdown.json"
 BATCH = 2000
 TURNS = 3
 
@@ -36,6 +41,28 @@ def derive(directory: Path, reader: CatalogueReader, report: Report, training: T
     options = IndexOptions(threads=max(1, available_cores() // 2), training=training)
     with RejectLog(directory, Tally()) as rejects:
         derive_index(directory, reader, queries=None, options=options, report=report, rejects=rejects)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Seconds: a start with ``tail`` rows to replay and one without, and what ends with an index of ``items``."""
+
+    items: int
+    tail: int
+    start_with_tail_s: float
+    start_s: float
+    write_index_s: float
+    add_again_s: float
+
+    @property
+    def replay_us(self) -> float:
+        """Microseconds per row replayed."""
+        return 1e6 * (self.start_with_tail_s - self.start_s) / self.tail
+
+    @property
+    def write_us(self) -> float:
+        """Microseconds per item of the index written."""
+        return 1e6 * self.write_index_s / self.items
 
 
 @contextmanager
@@ -66,49 +93,62 @@ def seconds(work: Callable[[], None]) -> float:
     return time.perf_counter() - began
 
 
-def measure(directory: Path, n: int, d: int) -> None:
-    """Print the table."""
+def measure(directory: Path, n: int, d: int) -> tuple[float, list[Turn]]:
+    """Return the seconds of a rebuild that trains, and of the turns after it."""
 
     def start() -> None:
-        with opened(directory, d) as collection:
-            print(f"    {collection.view.delta_size} rows replayed")
+        with opened(directory, d):
+            pass
 
     def shut_down() -> None:
         with CatalogueReader(directory) as reader:
             derive(directory, reader, lambda *_: None, Training.NEVER)
 
-    vectors = clustered(n + TURNS * (n // 10), d, 1).base
-
-    def rebuild() -> None:
+    def rebuild(expect_training: bool) -> None:
         with opened(directory, d) as collection:
             again = collection.rebuild()
-            recall = again.image_recall and again.image_recall.recall
-            trained = again.ivfpq and again.ivfpq.training.seq == again.seq
-            print(f"    {'trained' if trained else 'added again'}, recall {recall}")
+            if again.ivfpq is None or (again.ivfpq.training.seq == again.seq) is not expect_training:
+                raise RuntimeError(f"expected training: {expect_training}, but got {again.ivfpq}")
 
+    vectors = clustered(n + TURNS * (n // 10), d, 1).base
     with opened(directory, d) as collection:
         write(collection, vectors[:n], 0)
-    print(f"  trained, measured and opened: {seconds(rebuild):.1f} s")
-    tail, begun = n // 10, n
-    for _ in range(TURNS):
+    training_s = seconds(lambda: rebuild(True))
+    print(f"a rebuild that trains: {training_s:.1f} s")
+    turns, tail = [], n // 10
+    for begun in range(n, n + TURNS * tail, tail):
         with opened(directory, d) as collection:
             write(collection, vectors[begun : begun + tail], begun)
-        begun += tail
-        replaying, writing, opening = (seconds(step) for step in (start, shut_down, start))
-        print(f"  start with {tail} to replay {replaying:.2f} s, without {opening:.2f} s: ", end="")
-        print(f"{(replaying - opening) / tail * 1e6:.1f} us per row replayed")
-        print(f"  writing an index of {begun} {writing:.2f} s: {writing / begun * 1e6:.1f} us per item")
-        print(f"  added again, measured and opened: {seconds(rebuild):.1f} s")
+        with_tail_s, write_s, start_s = (seconds(step) for step in (start, shut_down, start))
+        turn = Turn(begun + tail, tail, with_tail_s, start_s, write_s, seconds(lambda: rebuild(False)))
+        turns.append(turn)
+        print(
+            f"start with {tail} rows to replay {turn.start_with_tail_s:.2f} s, without {turn.start_s:.2f} s"
+            f" ({turn.replay_us:.1f} us a row); writing an index of {turn.items} {turn.write_index_s:.2f} s"
+            f" ({turn.write_us:.1f} us an item); adding again {turn.add_again_s:.1f} s",
+            flush=True,
+        )
+    return training_s, turns
 
 
 def main() -> None:
-    """Run the measurement."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Run the measurement and write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=200_000)
     parser.add_argument("--d", type=int, default=512)
+    parser.add_argument("--out", type=Path, default=RESULTS, help="JSON to write")
     arguments = parser.parse_args()
+    facts = environment(ROOT)
     with tempfile.TemporaryDirectory() as directory:
-        measure(Path(directory) / "measured", arguments.n, arguments.d)
+        training_s, turns = measure(Path(directory) / "measured", arguments.n, arguments.d)
+    document = {
+        "benchmark": "shutdown",
+        "settings": {"n": arguments.n, "d": arguments.d},
+        "environment": facts,
+        "rebuild_with_training_s": training_s,
+        "turns": [{**asdict(turn), "replay_us": turn.replay_us, "write_us": turn.write_us} for turn in turns],
+    }
+    arguments.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
+from benchmarks.harness.report import number
 from clipsearch.settings import markdown_table
 
 DOCS = Path(__file__).parent
@@ -23,7 +25,7 @@ def replace(file: Path, name: str, content: str) -> None:
 
 def quality_table() -> str:
     """The sample model's quality, as README shows it, from the committed result."""
-    result = json.loads((ROOT / "benchmarks/results/quality.json").read_text(encoding="utf-8"))
+    result = _result("quality")
     figures, settings = result["figures"], result["settings"]
     exact = figures["full_captions"]["exact_picture"]
     images = figures["image_to_image_precision@10"]
@@ -43,10 +45,7 @@ def quality_table() -> str:
 
 def faults_table() -> str:
     """What the fault scripts have done and found, as docs/catalogue.md shows it, from the committed results."""
-    writer, server, load = (
-        json.loads((ROOT / f"benchmarks/results/{name}.json").read_text(encoding="utf-8"))
-        for name in ("faults_kill_writer", "faults_kill_server", "concurrent_load")
-    )
+    writer, server, load = map(_result, ("faults_kill_writer", "faults_kill_server", "concurrent_load"))
     named = [count for step, count in writer["kills"].items() if not step.startswith("outside")]
     rows = [
         ("`kill_writer`", f"{writer['rounds']} kills, {sum(named)} of them at {len(named)} named steps"),
@@ -73,7 +72,60 @@ def _acknowledged(items: int, searches: int) -> str:
     return f"{items:,} items acknowledged, {searches:,} searches for one of them"
 
 
+def index_table() -> str:
+    """How the index compares with others, as docs/benchmarks.md shows it, from the committed result."""
+    result = _result("index")
+    built = {one["name"]: one for one in result["contenders"]}
+    rows = [
+        "| recall@10 ≥ | index | setting | queries/s in batches | times exact flat | one query, p50 / p99 |",
+        "| --- | --- | --- | ---: | ---: | ---: |",
+    ]
+    for turn in result["turns"]:
+        names = built[turn["contender"]]["point_names"]
+        setting = ", ".join(f"{name} {value:g}" for name, value in zip(names, turn["point"], strict=True))
+        times = turn["batch_over_flat"]
+        rows.append(
+            f"| {turn['recall_target']} | {turn['contender']} | {setting} | {turn['batch_qps']:,.0f} "
+            f"| {times['median']:.1f} ({times['low']:.1f} … {times['high']:.1f}) "
+            f"| {turn['single_p50_ms']:.2f} / {turn['single_p99_ms']:.2f} ms |"
+        )
+    rows += ["", "| index | build | bytes per item beside the vectors |", "| --- | ---: | ---: |"]
+    rows += [f"| {one['name']} | {one['build_s']:.0f} s | {one['bytes_per_item']:.1f} |" for one in built.values()]
+    return _measured_on(result["environment"]) + "\n".join(rows) + "\n"
+
+
+def live_table() -> str:
+    """The life of a collection of a million, as docs/benchmarks.md shows it, from the committed result."""
+    result = _result("live_catalogue")
+    rows = ["| section | figure | median | min … max | target |  |", "| --- | --- | ---: | ---: | --- | --- |"]
+    for section in result["sections"].values():
+        for line in section["lines"]:
+            value, unit = line["value"], f" {line['unit']}" if line["unit"] else ""
+            sign = "≥" if line["better"] == "higher" else "≤"
+            target = "" if line["target"] is None else f"{sign} {line['target']:g}{unit}"
+            spread = f"{number(value['low'])} … {number(value['high'])}" if value["count"] > 1 else ""
+            median = f"{number(value['median'])}{unit}"
+            rows.append(f"| {line['section']} | {line['name']} | {median} | {spread} | {target} | {line['verdict']} |")
+    first = next(iter(result["sections"].values()))
+    return _measured_on(first["environment"]) + "\n".join(rows) + "\n"
+
+
+def _measured_on(environment: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {environment['packages'][name]}" for name in ("faiss-cpu", "numpy"))
+    busy = ", other work beside it" if environment["busy"] else ""
+    return (
+        f"{environment['cores']} cores of {environment['cpu']}, {versions}; "
+        f"commit {environment['git_sha'][:10]}, {environment['measured_at'][:10]}{busy}.\n\n"
+    )
+
+
+def _result(name: str) -> Any:
+    return json.loads((ROOT / f"benchmarks/results/{name}.json").read_text(encoding="utf-8"))
+
+
 if __name__ == "__main__":
+    replace(DOCS / "benchmarks.md", "index", index_table())
+    replace(DOCS / "benchmarks.md", "live", live_table())
     replace(DOCS / "catalogue.md", "faults", faults_table())
     replace(DOCS / "settings.md", "settings", markdown_table())
     replace(ROOT / "README.md", "figures", quality_table())

@@ -10,13 +10,13 @@ class Base:
 
     def __init__(self, index: VectorIndex, rows: Rows) -> None:
         self.index = index
-        # One more at the end, which is where position -1 leads: one look-up and no second thought per search.
-        self._rows_and_none = np.append(rows, np.int64(-1))
-        self.rows: Rows = self._rows_and_none[:-1]
+        self.rows = rows
 
     def rows_at(self, positions: Rows) -> Rows:
         """Return the rows at ``positions``, -1 where a position is -1."""
-        return self._rows_and_none.take(positions, mode="wrap")
+        if len(self.rows) == 0:
+            return positions
+        return np.where(positions < 0, -1, self.rows.take(positions, mode="clip"))
 
 
 def positions_of(rows: Rows, wanted: Rows) -> Rows:
