@@ -2,10 +2,12 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.harness.report import number
+from clipsearch.index.rules import IvfPqShape, choose_shape
 from clipsearch.settings import markdown_table
 
 DOCS = Path(__file__).parent
@@ -110,6 +112,80 @@ def live_table() -> str:
     return _measured_on(first["environment"]) + "\n".join(rows) + "\n"
 
 
+def speed_table() -> str:
+    """What a reader asks first about speed, as README shows it, from the committed results."""
+    serving = {(line["section"], line["name"]): line["value"]["median"] for line in _result("serving")["lines"]}
+    life = _result("live_catalogue")["sections"]
+    live = {line["name"]: line["value"]["median"] for section in life.values() for line in section["lines"]}
+    fast = {turn["recall_target"]: turn for turn in _result("index")["turns"] if turn["contender"] == "clipsearch"}
+    text, image = (
+        " and ".join(f"{serving[kind, f'{precision}: served / raw']:.2f}" for precision in ("fp32", "int8"))
+        for kind in ("text", "image")
+    )
+    rows = [
+        ("ViT-B/32 texts served, over the raw ONNX Runtime session, fp32 and int8", text),
+        ("ViT-B/32 from 512 x 512 JPEGs, decoding included, over the raw session", image),
+        (
+            "`Search` by text and by vector, over a gRPC servicer that returns ten fixed hits",
+            " and ".join(f"{serving['search', f'by {kind}: served / bare']:.2f}" for kind in ("text", "vector")),
+        ),
+        *(
+            (
+                f"a million vectors of 512, recall@10 ≥ {target}, queries/s in batches",
+                f"{turn['batch_qps']:,.0f}, {turn['batch_over_flat']['median']:.0f} times exact",
+            )
+            for target, turn in fast.items()
+        ),
+        ("durable upserts of ready vectors, 500 a call", f"{number(live['new items, 500 a call, 8 callers'])} items/s"),
+        ("a million items: restart to the first answer, cold", f"{live['cold: first answer']:.1f} s"),
+    ]
+    return "\n".join(["| on two cores, no GPU | |", "| --- | --- |", *(f"| {a} | {b} |" for a, b in rows)]) + "\n"
+
+
+D = 512
+GROWS: dict[str, Callable[[int, IvfPqShape], float]] = {
+    "reading, writing": lambda n, shape: n,
+    "checking": lambda n, shape: n,
+    "training": lambda n, shape: shape.sample * shape.nlist,
+    "adding": lambda n, shape: n * shape.nlist,
+    "tuning": lambda n, shape: n / shape.nlist,
+}
+"""What the seconds of a stage of a build are proportional to, at the most."""
+
+
+def growth_table() -> str:
+    """What an index costs as it grows, as docs/index.md shows it: two sizes measured, and ten million worked out."""
+    small, large, goal = 250_000, 1_000_000, 10_000_000
+    quarter, million = _stages("live_catalogue_250k"), _stages("live_catalogue")
+    sizes = [small, large, large, goal]
+    columns = [quarter, million, _scaled(quarter, small, large), _scaled(million, large, goal)]
+    shapes = [choose_shape(n, D) for n in sizes]
+    held = [shape.m + 8 + 4 * D * shape.nlist / n for n, shape in zip(sizes, shapes, strict=True)]
+    rows = {
+        "nlist, training sample": [f"{shape.nlist:,}, {shape.sample:,}" for shape in shapes],
+        **{stage: [f"{column[stage]:,.0f} s" for column in columns] for stage in GROWS},
+        "build, on one core": [f"{sum(column.values()):,.0f} s" for column in columns],
+        "codes, positions, centroids": [f"{one:.1f} bytes/item" for one in held],
+        "the same and the re-rank vectors": [
+            f"{n * (one + 2 * D) / 2**30:.2f} GiB" for n, one in zip(sizes, held, strict=True)
+        ],
+    }
+    heading = "| d = 512 | 250,000, measured | 1,000,000, measured | 1,000,000 by the rule | 10,000,000 by the rule |"
+    lines = [heading, "| --- | ---: | ---: | ---: | ---: |"]
+    return "\n".join([*lines, *(f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items())]) + "\n"
+
+
+def _stages(name: str) -> dict[str, float]:
+    seconds = _result(name)["sections"]["build"]["samples"]["stages_s"]
+    moved = sum(seconds[stage] for stage in ("reading", "writing", "publishing"))
+    return {stage: moved if stage == "reading, writing" else seconds[stage] for stage in GROWS}
+
+
+def _scaled(seconds: dict[str, float], n: int, to: int) -> dict[str, float]:
+    before, after = choose_shape(n, D), choose_shape(to, D)
+    return {stage: seconds[stage] * grows(to, after) / grows(n, before) for stage, grows in GROWS.items()}
+
+
 def _measured_on(environment: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {environment['packages'][name]}" for name in ("faiss-cpu", "numpy"))
     busy = ", other work beside it" if environment["busy"] else ""
@@ -126,6 +202,8 @@ def _result(name: str) -> Any:
 if __name__ == "__main__":
     replace(DOCS / "benchmarks.md", "index", index_table())
     replace(DOCS / "benchmarks.md", "live", live_table())
+    replace(DOCS / "index.md", "growth", growth_table())
     replace(DOCS / "catalogue.md", "faults", faults_table())
     replace(DOCS / "settings.md", "settings", markdown_table())
     replace(ROOT / "README.md", "figures", quality_table())
+    replace(ROOT / "README.md", "speed", speed_table())

@@ -22,14 +22,20 @@ def _generate() -> ModuleType:
     return module
 
 
-def test_readme_shows_the_committed_quality(generate: ModuleType) -> None:
-    assert generate.quality_table() in (ROOT / "README.md").read_text(encoding="utf-8"), "run `make docs`"
+def test_readme_shows_the_committed_figures(generate: ModuleType) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert generate.quality_table() in readme, "run `make docs`"
+    assert generate.speed_table() in readme, "run `make docs`"
 
 
 def test_the_benchmarks_show_the_committed_figures(generate: ModuleType) -> None:
     shown = (ROOT / "docs/benchmarks.md").read_text(encoding="utf-8")
     assert generate.index_table() in shown, "run `make docs`"
     assert generate.live_table() in shown, "run `make docs`"
+
+
+def test_the_index_page_shows_what_follows_from_the_committed_figures(generate: ModuleType) -> None:
+    assert generate.growth_table() in (ROOT / "docs/index.md").read_text(encoding="utf-8"), "run `make docs`"
 
 
 def test_the_catalogue_shows_the_committed_faults(generate: ModuleType) -> None:
