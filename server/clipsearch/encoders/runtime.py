@@ -75,9 +75,10 @@ def resolve_device(device: Device, precision: Precision) -> Literal["cpu", "cuda
 class Graph:
     """One loaded ONNX graph of one input and one output."""
 
-    def __init__(self, path: Path, device: Literal["cpu", "cuda"], threads: int) -> None:
+    def __init__(self, path: Path, device: Literal["cpu", "cuda"], threads: int, *, spin: bool = False) -> None:
         """Load a graph on the device given, and nowhere else; ``threads`` as in RuntimeOptions.
 
+        With ``spin`` the threads of a run wait for its next operator without sleeping, until the run ends.
         Raises UnusableBundle where the graph cannot be loaded and DeviceUnavailable where CUDA cannot.
         """
         ort = onnxruntime()
@@ -87,7 +88,9 @@ class Graph:
             wanted, settings = _CUDA, {"cudnn_conv_algo_search": "HEURISTIC"}
             ort.preload_dlls()  # finds CUDA and cuDNN where pip put them, and goes on where it can't
         try:
-            session = ort.InferenceSession(str(path), _session_options(ort, threads), providers=[(wanted, settings)])
+            session = ort.InferenceSession(
+                str(path), _session_options(ort, threads, spin=spin), providers=[(wanted, settings)]
+            )
         except Exception as exc:  # ONNX Runtime's own exceptions share no base but Exception
             if device == "cuda" and "CUDA" in str(exc):
                 raise DeviceUnavailable(f"CUDA cannot be used: {_first_line(exc)}.") from exc
@@ -125,7 +128,7 @@ class PooledGraph:
         """Load the graph once, or twice where the options ask for it on a CPU; raises as Graph does."""
         narrow = Graph(path, device, options.threads)
         wide = options.narrow_and_wide and device == "cpu"
-        return cls(narrow, Graph(path, device, options.lone_threads) if wide else narrow)
+        return cls(narrow, Graph(path, device, options.lone_threads, spin=True) if wide else narrow)
 
     @property
     def sessions(self) -> list[Graph]:
@@ -144,7 +147,7 @@ class PooledGraph:
                 self._running -= 1
 
 
-def _session_options(ort: ModuleType, threads: int) -> Any:
+def _session_options(ort: ModuleType, threads: int, *, spin: bool) -> Any:
     session_options = ort.SessionOptions()
     session_options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     session_options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
@@ -152,8 +155,10 @@ def _session_options(ort: ModuleType, threads: int) -> Any:
     session_options.inter_op_num_threads = 1
     # A memory plan is kept for every input shape seen, and text batches come in thousands of shapes.
     session_options.enable_mem_pattern = False
-    # Spinning threads burn their core between operators, and take it from everything else in the process.
-    session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Spinning threads burn their core between operators, and take it from everything else in the process; a run that is
+    # alone may have it, but not keep it after its end.
+    session_options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
+    session_options.add_session_config_entry("session.force_spinning_stop", "1")
     session_options.log_severity_level = 3
     return session_options
 
