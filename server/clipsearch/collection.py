@@ -65,9 +65,11 @@ class CollectionOptions:
 class CollectionStats:
     """Sizes of a collection; ``index`` is None while everything is in the delta.
 
+    ``identity`` is the collection's own, which no other one has, whatever its name.
     ``damaged`` live items are known to have embeddings that do not match their checksums, and are never found.
     """
 
+    identity: str
     items: int
     tombstones: int
     delta: int
@@ -273,6 +275,7 @@ class Collection:
         """Sizes, as of now. Reads the disk."""
         view, counts = self.view, self._reader.counts()
         return CollectionStats(
+            identity=self._reader.identity,
             items=counts.live,
             tombstones=counts.tombstones,
             delta=view.delta_size - view.delta_dead,

@@ -310,6 +310,12 @@ def test_collections_are_apart(stubs: Stubs) -> None:
         grpc.StatusCode.ALREADY_EXISTS,
         "COLLECTION_EXISTS",
     )
+    asked = pb.GetCollectionStatsRequest(collection="left")
+    before = stubs.catalogue.GetCollectionStats(asked).identity
+    assert before == stubs.catalogue.GetCollectionStats(asked).identity != ""
+    stubs.catalogue.DeleteCollection(pb.DeleteCollectionRequest(collection="left"))
+    stubs.catalogue.CreateCollection(pb.CreateCollectionRequest(collection="left"))
+    assert stubs.catalogue.GetCollectionStats(asked).identity not in {"", before}, "it is another collection"
     stubs.catalogue.DeleteCollection(pb.DeleteCollectionRequest(collection="left"))
     gone = (grpc.StatusCode.NOT_FOUND, "COLLECTION_NOT_FOUND")
     assert failure(lambda: search(stubs, "left", 0)) == gone

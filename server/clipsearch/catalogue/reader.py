@@ -98,6 +98,7 @@ class CatalogueReader:
         self._scan = f"INDEXED BY {SCAN}" if indexed else "NOT INDEXED"
         self.dimension = int(meta["dimension"])
         self.model_hash: str | None = meta.get("model_hash")
+        self.identity: str = meta.get("identity", "")
 
     def seq(self) -> int:
         """Return the sequence number of the last committed mutation."""

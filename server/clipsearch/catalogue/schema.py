@@ -4,7 +4,8 @@
 when the row is replaced or deleted. An id has at most one live row (``deleted_seq`` null) and any number of dead ones.
 The index ``deaths`` holds row numbers alone, a few bytes each, and answers which rows live without reading embeddings;
 ``scan`` holds the metadata by row, for the same reason: filters read all of it, and none of the embeddings beside it.
-``meta`` holds the dimension, the model's weight hash (absent where ready vectors were given), the sequence number,
+``meta`` holds the dimension, the model's weight hash (absent where ready vectors were given), the identity, by which a
+caller tells this collection from a later one of its name, the sequence number,
 which every mutation that changes something raises by one, and the next row number: rows are never used again, so the
 highest one that is there does not tell. ``requests`` remembers what was answered to mutations with a request id.
 """

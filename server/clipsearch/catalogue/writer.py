@@ -3,6 +3,7 @@
 import json
 import logging
 import sqlite3
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,7 +86,7 @@ class CatalogueWriter:
         """Note the model of a new catalogue, or compare it with that of an old one."""
         stored = dict(self._connection.execute("SELECT key, value FROM meta"))
         if not stored:
-            first: list[tuple[str, int | str]] = [("dimension", dimension), ("seq", 0), ("next_row", 0)]
+            first: list[tuple[str, int | str]] = [("dimension", dimension), ("seq", 0), ("next_row", 0), _identity()]
             if model_hash is not None:
                 first.append(("model_hash", model_hash))
             with self._transaction():
@@ -102,6 +103,9 @@ class CatalogueWriter:
                 f"{self._path} was embedded by another model (weights {_short(known)}, this bundle "
                 f"has {_short(model_hash)}); build into another directory"
             )
+        if "identity" not in stored:  # files of the same format were written without it
+            with self._transaction():
+                self._connection.execute("INSERT INTO meta VALUES (?, ?)", _identity())
 
     @property
     def seq(self) -> int:
@@ -251,6 +255,10 @@ class CatalogueWriter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _identity() -> tuple[str, str]:
+    return "identity", uuid.uuid4().hex
 
 
 def _short(model_hash: object) -> str:

@@ -126,6 +126,7 @@ def collection_stats(message: pb.GetCollectionStatsResponse) -> CollectionStats:
         dimension=message.dimension,
         disk_bytes=message.disk_bytes,
         damaged_rows=message.damaged_rows,
+        identity=message.identity,
         index=index_stats(message.index) if message.HasField("index") else None,
     )
 

@@ -213,7 +213,8 @@ class CollectionStats:
     """The size of a collection in items, rows and bytes on disk, and its index; None while there is none.
 
     ``tombstones`` are rows that were replaced or deleted and still take space, ``delta_items`` those newer than the
-    index, ``damaged_rows`` those whose embedding does not match its checksum.
+    index, ``damaged_rows`` those whose embedding does not match its checksum. ``identity`` changes when a collection is
+    deleted and made again under its name; empty from a server that does not tell.
     """
 
     items: int
@@ -223,6 +224,7 @@ class CollectionStats:
     dimension: int
     disk_bytes: int
     damaged_rows: int
+    identity: str
     index: IndexStats | None
 
 

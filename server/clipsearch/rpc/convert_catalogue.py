@@ -98,6 +98,7 @@ def item(stored: StoredItem, format_: int) -> pb.Item:
 def stats_response(stats: CollectionStats, recall: Mapping[QueryKind, LiveRecall]) -> pb.GetCollectionStatsResponse:
     """Sizes of a collection and the recall of its live queries."""
     return pb.GetCollectionStatsResponse(
+        identity=stats.identity,
         items=stats.items,
         tombstones=stats.tombstones,
         delta_items=stats.delta,

@@ -56,6 +56,25 @@ def test_an_empty_file_was_never_finished(tmp_path: Path) -> None:
         assert writer.seq == 0
 
 
+def identity(directory: Path) -> str:
+    with CatalogueReader(directory) as reader:
+        return reader.identity
+
+
+def test_an_identity_is_made_once_and_belongs_to_one_collection(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        fill(tmp_path / name, item("i0", 0))
+    first, other = identity(tmp_path / "a"), identity(tmp_path / "b")
+    assert len(first) == 32 and first != other
+    fill(tmp_path / "a", item("i1", 1))
+    assert identity(tmp_path / "a") == first
+    with closing(sqlite3.connect(tmp_path / "a" / FILE)) as connection, connection:
+        connection.execute("DELETE FROM meta WHERE key = 'identity'")  # as an earlier release wrote it
+    assert identity(tmp_path / "a") == ""
+    CatalogueWriter(tmp_path / "a", D, HASH).close()
+    assert len(identity(tmp_path / "a")) == 32
+
+
 @pytest.mark.parametrize("version", [1, 3])
 def test_other_versions_are_refused(tmp_path: Path, version: int) -> None:
     fill(tmp_path, item("a"))

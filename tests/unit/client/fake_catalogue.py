@@ -243,6 +243,7 @@ class Catalogue(catalogue_pb2_grpc.CatalogueServiceServicer):
             sequence_number=self.state.sequence_number,
             dimension=DIMENSION,
             disk_bytes=4096,
+            identity="1d",
             index=INDEX if items else None,
         )
 

@@ -238,6 +238,7 @@ def test_stats(client: Client) -> None:
     stats = client.catalogue.stats("default")
     assert (stats.items, stats.tombstones, stats.delta_items, stats.sequence_number) == (2, 2, 2, 1)
     assert (stats.dimension, stats.disk_bytes, stats.damaged_rows) == (DIMENSION, 4096, 0)
+    assert stats.identity == "1d"
     index = stats.index
     assert index is not None
     assert (index.kind, index.size, index.nlist, index.code_bytes, index.nprobe) == ("ivfpq", 1000, 16, 8, 4)
