@@ -8,7 +8,7 @@ from pathlib import Path
 
 from clipsearch.catalogue.items import check_id
 from clipsearch.errors import InvalidInput
-from clipsearch.services.build_pictures import find_pictures
+from clipsearch.picture_files import find_pictures
 
 Reject = Callable[[str, str, str], None]
 """Lists an item that can't be embedded: its id, an UPPER_SNAKE reason and a sentence."""

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from clipsearch.catalogue.items import Item, Known, check_id
 from clipsearch.catalogue.mutations import Change, Outcome
 from clipsearch.errors import ClipsearchError, InvalidInput
+from clipsearch.picture_files import find_pictures
+from clipsearch.picture_metadata import PictureMetadata
 from clipsearch.ports import Vectors
-from clipsearch.services.build_metadata import PictureMetadata
-from clipsearch.services.build_pictures import Embedder, Picture, Preparation, Prepared, chunks, find_pictures
+from clipsearch.services.build_metadata import read_metadata
+from clipsearch.services.build_pictures import Embedder, Picture, Preparation, Prepared, chunks
 from clipsearch.services.build_report import Rejects, Report, Tally
 from clipsearch.services.build_vectors import VectorRow, VectorSource, unit_rows
 
@@ -55,7 +57,15 @@ class Build:
         chunk while one is embedded and committed.
         """
         names = find_pictures(root)
-        rows = None if metadata is None else PictureMetadata(metadata, root, self._rejects)
+        if metadata is None:
+            self._pictures(root, names, None, embedder)
+            return
+        read = read_metadata(metadata, self._rejects)
+        with PictureMetadata(read, root, metadata.parent, self._rejects) as rows:
+            self._pictures(root, names, rows, embedder)
+            self._tally.unmatched_metadata += rows.report_unclaimed()
+
+    def _pictures(self, root: Path, names: Sequence[str], rows: PictureMetadata | None, embedder: Embedder) -> None:
         self._begin(len(names))
         waiting: list[Future[Prepared]] = []
         with Preparation(embedder) as preparation:
@@ -64,8 +74,6 @@ class Build:
                 self._embed(waiting, embedder)
                 waiting = started
             self._embed(waiting, embedder)
-        if rows is not None:
-            self._tally.unmatched_metadata += rows.report_unclaimed()
 
     def vectors(self, source: VectorSource) -> None:
         """Store every usable vector of ``source``, scaled to unit length; the others are listed."""

@@ -3,21 +3,20 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import date, datetime, time
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.catalogue.items import metadata_json
 from clipsearch.errors import ClipsearchError, InvalidInput
 from clipsearch.item_files import ITEMS_VERSION, WEIGHT_HASH
+from clipsearch.parquet_columns import BLOCK, embedding_dimension, open_parquet_file, plain, says, vectors
+from clipsearch.picture_metadata import MetadataRow
 from clipsearch.services.build_exported import check_exported, exported_row
-from clipsearch.services.build_metadata import MetadataRow, read_metadata
+from clipsearch.services.build_metadata import read_metadata
 from clipsearch.services.build_report import Rejects, Tally
-from clipsearch.services.build_vectors import BLOCK, VectorRow, VectorSource, vector_hash
+from clipsearch.services.build_vectors import VectorRow, VectorSource, vector_hash
 
 Vector = NDArray[Any] | None
 Columns = Mapping[str, object]
@@ -31,31 +30,20 @@ def open_parquet(path: Path, metadata: Path | None, rejects: Rejects, tally: Tal
     are added by id and win over what has the same name. Raises InvalidInput where the file lacks a column or its
     columns are something else.
     """
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        file = pyarrow.parquet.ParquetFile(path)
-    except pyarrow.ArrowInvalid as error:
-        raise InvalidInput(f"{path} is not a readable Parquet file: {error}", field="source") from error
+    file = open_parquet_file(path)
     schema = file.schema_arrow
     missing = {"id", "embedding"} - set(schema.names)
     if missing:
         raise InvalidInput(f"{path} has no column {' and no column '.join(sorted(missing))}", field="source")
-    dimension = _dimension(path, file, schema.field("embedding").type)
-    exported = _says(schema, ITEMS_VERSION)
+    dimension = embedding_dimension(path, file, "embedding")
+    exported = says(schema, ITEMS_VERSION)
     if exported is not None:
         check_exported(path, schema, exported)
 
     joined = None if metadata is None else _by_id(metadata, rejects, tally)
     row = _row if exported is None else exported_row
     blocks = _Rows(path, row, joined, rejects, tally).blocks(file)
-    return VectorSource(file.metadata.num_rows, dimension, _says(schema, WEIGHT_HASH), blocks)
-
-
-def _says(schema: Any, key: str) -> str | None:
-    value = (schema.metadata or {}).get(key.encode())
-    return None if value is None else value.decode(errors="replace")
+    return VectorSource(file.metadata.num_rows, dimension, says(schema, WEIGHT_HASH), blocks)
 
 
 class _Rows:
@@ -74,9 +62,9 @@ class _Rows:
     def blocks(self, file: Any) -> Iterator[Sequence[VectorRow]]:
         number = 0
         for batch in file.iter_batches(batch_size=BLOCK):
-            vectors = _vectors(batch.column("embedding"))
+            given = vectors(batch.column("embedding"))
             rest = batch.drop_columns(["embedding"]).to_pylist()
-            rows = [self._row(f"{self._path.name}:{number + i}", vectors[i], values) for i, values in enumerate(rest)]
+            rows = [self._row(f"{self._path.name}:{number + i}", given[i], values) for i, values in enumerate(rest)]
             yield [row for row in rows if row is not None]
             number += len(rest)
         for left in (self._joined or {}).values():
@@ -101,63 +89,13 @@ class _Rows:
 
 def _row(where: str, item_id: str, vector: Vector, values: Columns) -> VectorRow:
     """A row of any file; raises BadMetadata where its other columns cannot be stored."""
-    plain = {name: _plain(value) for name, value in values.items() if name != "id" and value is not None}
+    others = {name: plain(value) for name, value in values.items() if name != "id" and value is not None}
     content_hash = None if vector is None else vector_hash(vector)
-    return VectorRow(where, item_id, vector, metadata_json(plain), content_hash)
+    return VectorRow(where, item_id, vector, metadata_json(others), content_hash)
 
 
 def _merged(metadata: str, over: str) -> str:
     return metadata_json(json.loads(metadata) | json.loads(over))
-
-
-def _dimension(path: Path, file: Any, kind: Any) -> int:
-    from pyarrow import types
-
-    if not (types.is_fixed_size_list(kind) or types.is_list(kind) or types.is_large_list(kind)) or not (
-        types.is_floating(kind.value_type)
-    ):
-        raise InvalidInput(f"{path}: column embedding is {kind}, not lists of floats", field="source")
-    if types.is_fixed_size_list(kind):
-        return int(kind.list_size)
-    # Lists of any length: the first that is there says what the others should be.
-    for batch in file.iter_batches(batch_size=BLOCK, columns=["embedding"]):
-        for value in batch.column(0):
-            if value.is_valid and len(value) > 0:
-                return len(value)
-    raise InvalidInput(f"{path}: column embedding is empty", field="source")
-
-
-def _vectors(column: Any) -> list[NDArray[Any] | None]:
-    """Return each list as an array, None for null; slices of one flat array, not Python lists."""
-    import pyarrow
-    from pyarrow import types
-
-    if types.is_fixed_size_list(column.type):
-        # The flat values of a fixed-size list skip null lists, so offsets are counted over valid ones.
-        flat, size = column.flatten().to_numpy(zero_copy_only=False), column.type.list_size
-        ends = np.cumsum(column.is_valid().to_numpy(zero_copy_only=False)) * size
-        return [
-            flat[end - size : end] if ok else None for end, ok in zip(ends, column.is_valid().to_pylist(), strict=True)
-        ]
-    lists = column.cast(pyarrow.large_list(column.type.value_type))
-    flat, offsets = lists.values.to_numpy(zero_copy_only=False), lists.offsets.to_numpy()
-    valid = column.is_valid().to_pylist()
-    return [flat[offsets[i] : offsets[i + 1]] if ok else None for i, ok in enumerate(valid)]
-
-
-def _plain(value: object) -> object:
-    """Turn what Arrow has and JSON has not into texts and numbers."""
-    match value:
-        case datetime() | date() | time():
-            return value.isoformat()
-        case Decimal():
-            return float(value)
-        case list():
-            return [_plain(part) for part in value]
-        case Mapping():
-            return {str(name): _plain(part) for name, part in value.items()}
-        case _:
-            return value
 
 
 def _by_id(path: Path, rejects: Rejects, tally: Tally) -> dict[str, MetadataRow]:

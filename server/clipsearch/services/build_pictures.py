@@ -1,7 +1,6 @@
-"""A directory of pictures as a source: found, read, compared with what is stored, and decoded ahead of the encoder."""
+"""A directory of pictures as a source: read, compared with what is stored, and decoded ahead of the encoder."""
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,12 +9,6 @@ from pathlib import Path
 from clipsearch.catalogue.items import Known
 from clipsearch.errors import ClipsearchError
 from clipsearch.ports import ImageEncoder, ImagePreprocessor, Pixels
-
-SUFFIXES = {
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"),
-    *(".ppm", ".pgm", ".pbm", ".jp2", ".ico", ".tga"),
-}
-"""What is taken for a picture by its name, readable or not: the unreadable ones are listed, other files passed over."""
 
 CHUNK = 128
 """Pictures decoded ahead, and committed together: what an interruption loses at most, twice."""
@@ -52,24 +45,6 @@ class Prepared:
     content_hash: bytes
     pixels: Pixels | None
     problem: tuple[str, str] | None = None
-
-
-def find_pictures(root: Path) -> list[str]:
-    """Return the paths of all pictures under ``root``, relative, sorted, with forward slashes.
-
-    Hidden files and directories are passed over, links to directories are not followed. The list of names is the one
-    thing about a source that is held in memory, some hundred bytes a picture: it gives progress a total.
-    """
-    found: list[str] = []
-    for directory, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        base = Path(directory).relative_to(root)
-        found += [
-            (base / name).as_posix()
-            for name in names
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
-        ]
-    return sorted(found)
 
 
 def chunks(pictures: Iterable[Picture], size: int = CHUNK) -> Iterator[list[Picture]]:

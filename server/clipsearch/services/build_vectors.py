@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.errors import BadVector, InvalidInput, WrongModel
+from clipsearch.parquet_columns import BLOCK
+from clipsearch.picture_metadata import MetadataRow
 from clipsearch.ports import Vectors
-from clipsearch.services.build_metadata import MetadataRow, count_rows, read_metadata
+from clipsearch.services.build_metadata import read_metadata
 from clipsearch.services.build_report import Rejects, Tally
-
-BLOCK = 4096
-"""Vectors read, checked and committed at once."""
+from clipsearch.tables import count_rows
 
 MIN_NORM = 1e-6
 """Below this a vector has no direction."""
