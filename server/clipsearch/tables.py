@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 
 JSON_LINES = {".jsonl", ".ndjson"}
@@ -96,7 +97,7 @@ def _json_lines(path: Path) -> Iterator[TableRow]:
 
 def _csv_cells(path: Path) -> Iterator[TableRow]:
     # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+    with path.open("rb") as raw, TextIOWrapper(raw, encoding="utf-8-sig", errors="replace", newline="") as file:
         reader = csv.DictReader(file, delimiter=_delimiter(path), restval="", restkey=None)
         while True:
             try:
@@ -104,11 +105,11 @@ def _csv_cells(path: Path) -> Iterator[TableRow]:
             except StopIteration:
                 return
             except csv.Error as error:  # such as a cell over the library's limit: a quote that is never closed
-                yield TableRow(reader.line_num, None, f"not readable as CSV: {error}", file.buffer.tell())
+                yield TableRow(reader.line_num, None, f"not readable as CSV: {error}", raw.tell())
                 continue
             # Cells beyond the header come as a list under None: they have no name, so nobody could ask for them.
             values = {name: cell for name, cell in cells.items() if isinstance(name, str)}
-            yield TableRow(reader.line_num, values, end=file.buffer.tell())
+            yield TableRow(reader.line_num, values, end=raw.tell())
 
 
 def _delimiter(path: Path) -> str:

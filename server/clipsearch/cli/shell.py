@@ -30,6 +30,7 @@ VERBS: Mapping[str, Verb] = {
     "serve": Verb("clipsearch.cli.serve:serve", "Serve a bundle, and an index if given, over gRPC.", "cpu"),
     "search": Verb("clipsearch.cli.search:search", "Ask a server for what is nearest to a text or picture.", "cli"),
     "embed": Verb("clipsearch.cli.embed:embed", "Embed pictures or lines of text into a file.", "cli"),
+    "ingest": Verb("clipsearch.cli.ingest:ingest", "Bring pictures and catalogues into a collection.", "cli"),
     "import": Verb("clipsearch.cli.load:import_items", "Have a server load items that lie beside it.", "cli"),
     "dump": Verb("clipsearch.cli.dump:dump", "Have a server write a collection to a Parquet file.", "cli"),
     "snapshot": Verb("clipsearch.cli.snapshot:snapshot", "Have a server copy its collections.", "cli"),

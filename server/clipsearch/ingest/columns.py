@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipsearch.errors import InvalidInput
+from clipsearch.fetch import is_url
 from clipsearch.ingest.reasons import BadRecord
 from clipsearch.ingest.records import (
     MAX_URI_BYTES,
@@ -23,12 +24,6 @@ IMAGE_NAMES = (
     *("photo", "photos", "img", "file", "file_name", "filename", "path", "url"),
 )
 URI_NAMES = ("uri",)
-_SCHEMES = ("http://", "https://")
-
-
-def is_url(text: str) -> bool:
-    """Return whether a text is a URL that is downloaded."""
-    return text.lower().startswith(_SCHEMES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from clipsearch.errors import InvalidInput
 from clipsearch.ingest.columns import Columns, Mapped
 from clipsearch.ingest.reasons import BadRecord, Rejects
 from clipsearch.ingest.records import MAX_URI_BYTES, FilePicture, Found, Record
-from clipsearch.picture_files import walk_pictures
+from clipsearch.picture_files import is_picture_name, walk_pictures
 from clipsearch.picture_metadata import MetadataRow, PictureMetadata
 from clipsearch.tables import column_names, is_table, read_rows
 
@@ -57,18 +57,29 @@ class DirectorySource:
             if rows is not None:
                 rows.report_unclaimed()
 
-    def at(self, paths: Iterable[str]) -> Iterator[Record]:
-        """Yield the items of some pictures, by their relative paths: those that are there. Without metadata only."""
-        yield from self._items(sorted(path for path in paths if (self.root / path).is_file()), None)
+    @property
+    def knows_items_by_path(self) -> bool:
+        """Whether each picture is an item by itself, so that a changed path says which."""
+        return self.metadata is None and not self._per_directory
 
-    def item_id(self, path: str) -> str:
-        """Return the id that a picture's item has without metadata."""
-        return PurePosixPath(path).parent.as_posix() if self._per_directory else path
+    def at(self, paths: Iterable[str]) -> tuple[Iterator[Record], list[str]]:
+        """Return the items at, or below, some relative paths, and those paths where nothing is any more."""
+        there: list[str] = []
+        missing: list[str] = []
+        for path in sorted(set(paths)):
+            full = self.root / path
+            if full.is_dir():
+                there += [f"{path}/{name}" for name in walk_pictures(full)]
+            elif not full.is_file():
+                missing.append(path)
+            elif is_picture_name(full.name):
+                there.append(path)
+        return self._items(sorted(set(there)), None), missing
 
     def _items(self, names: Iterable[str], rows: PictureMetadata | None) -> Iterator[Record]:
         if self._per_directory:
             # A directory's pictures come together, but for those of its sub-directories after them.
-            for directory, group in groupby(names, key=self.item_id):
+            for directory, group in groupby(names, key=lambda name: PurePosixPath(name).parent.as_posix()):
                 yield self._record(directory, list(group), rows)
         else:
             for name in names:

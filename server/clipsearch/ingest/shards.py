@@ -60,7 +60,7 @@ class ShardSource:
         return sum(file.stat().st_size for file in self._files)
 
     def records(self, rejects: Rejects) -> Iterator[Found]:
-        """Yield an item for each sample; a file that is damaged is listed, and what stands before the damage is used."""
+        """Yield an item for each sample; a file that is damaged is listed, and what comes before it is used."""
         before = 0
         for file in self._files:
             try:
@@ -78,16 +78,22 @@ class ShardSource:
         with file.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:*") as tar:
             plain = tar.fileobj is raw
             for member in tar:
-                tar.members = []  # tarfile keeps every member it has seen: memory would grow with the shard
+                tar.members = []  # type: ignore[attr-defined]  # tarfile keeps every member it has seen: memory would grow with the shard
                 if not member.isfile():
                     continue
                 key, kind = _cut(member.name)
                 if key != sample.key:
                     yield from _with_parts(sample)
                     sample = _Sample(key)
-                self._take(tar, member, sample, kind, TarPicture(
-                    file, stamp, member.offset_data, member.size, f"{file.name}:{member.name}"
-                ) if plain else None)
+                self._take(
+                    tar,
+                    member,
+                    sample,
+                    kind,
+                    TarPicture(file, stamp, member.offset_data, member.size, f"{file.name}:{member.name}")
+                    if plain
+                    else None,
+                )
                 self.position = before + raw.tell()
             yield from _with_parts(sample)
             if plain and found.st_size <= tar.offset:

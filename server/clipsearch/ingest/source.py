@@ -18,6 +18,8 @@ from clipsearch.parquet_columns import open_parquet_file
 from clipsearch.picture_files import is_picture_name, walk_pictures
 from clipsearch.tables import is_table
 
+_PARQUET = {".parquet", ".pq"}
+
 
 class Source(Protocol):
     """Items of one place, read as often as they are asked for, never all at once."""
@@ -45,7 +47,7 @@ class Format(StrEnum):
     EMBEDDINGS = "embeddings"
 
 
-def open_source(  # noqa: PLR0911  (one way out for each kind)
+def open_source(
     given: str,
     mapped: Mapped,
     *,
@@ -98,7 +100,9 @@ def _kind(given: str, files: list[Path], embedding_column: str | None) -> Format
         return _kind_of_directory(Path(given))
     kinds = {_kind_of_file(file, embedding_column) for file in files}
     if len(kinds) > 1:
-        raise InvalidInput(f"{given} matches files of several kinds: {', '.join(sorted(kinds))}; name one with --format")
+        raise InvalidInput(
+            f"{given} matches files of several kinds: {', '.join(sorted(kinds))}; name one with --format"
+        )
     return kinds.pop()
 
 
@@ -120,7 +124,7 @@ def _kind_of_file(file: Path, embedding_column: str | None) -> Format:
         return Format.SHARDS
     if suffix == ".npy":
         return Format.NPY
-    if suffix in {".parquet", ".pq"}:
+    if suffix in _PARQUET:
         names = open_parquet_file(file).schema_arrow.names
         return Format.EMBEDDINGS if (embedding_column or EMBEDDING) in names else Format.PARQUET
     hint = "; give the directory that it lies in" if is_picture_name(file.name) else ""
@@ -130,13 +134,13 @@ def _kind_of_file(file: Path, embedding_column: str | None) -> Format:
 
 
 def _below(given: str, kind: Format) -> list[Path]:
-    fits = {
-        Format.SHARDS: is_shard_name,
-        Format.PARQUET: lambda name: name.lower().endswith((".parquet", ".pq")),
-        Format.EMBEDDINGS: lambda name: name.lower().endswith((".parquet", ".pq")),
-        Format.TABLE: lambda name: is_table(Path(name)),
-    }[kind]
-    return sorted(path for path in Path(given).rglob("*") if fits(path.name) and path.is_file())
+    return sorted(path for path in Path(given).rglob("*") if _fits(path, kind) and path.is_file())
+
+
+def _fits(path: Path, kind: Format) -> bool:
+    if kind is Format.SHARDS:
+        return is_shard_name(path.name)
+    return is_table(path) if kind is Format.TABLE else path.suffix.lower() in _PARQUET
 
 
 def _one(files: list[Path], given: str) -> Path:

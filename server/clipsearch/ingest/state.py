@@ -1,4 +1,4 @@
-"""What a server has acknowledged of one source, in a file of this side: SQLite, one file per server, collection, source.
+"""What a server has acknowledged of one source, in a file of this side: one for each server, collection and source.
 
 Its rows may say less than the server holds, never more. Before a batch is sent, each of its items is committed as SENT,
 which takes back what was claimed of it; only with the answer does it become STORED again. So whenever the process dies,
@@ -149,7 +149,9 @@ class State:
         self._db.commit()
 
     def _note(self, key: str, value: str | int) -> None:
-        self._db.execute("INSERT INTO about VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (key, value))
+        self._db.execute(
+            "INSERT INTO about VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (key, value)
+        )
 
     def find(self, item_id: str) -> Entry | None:
         """Return what is known of an item."""
@@ -264,6 +266,8 @@ class State:
         for path in sorted(self.path.parent.glob("*.sqlite")):
             if path != self.path:
                 with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+                    if db.execute("PRAGMA user_version").fetchone() != (FORMAT_VERSION,):
+                        continue  # being made just now, or another release's
                     about = dict(db.execute("SELECT key, value FROM about"))
                     if (about["server"], about["collection"]) == (self._key.server, self._key.collection):
                         yield OtherState(about["source"], db)
