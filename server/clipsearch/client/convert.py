@@ -9,6 +9,7 @@ import numpy as np
 from google.protobuf import struct_pb2
 from google.protobuf.message import Message
 
+from clipsearch import floats
 from clipsearch.client.errors import ClientError, InvalidArgument, from_status
 from clipsearch.client.types import (
     Embedded,
@@ -115,7 +116,7 @@ def query_message(query: Query) -> search_pb2.Query:
         message.image = picture_bytes(query.image)
     elif query.vector is not None:
         # Always single precision: one vector is small, and a caller's unnormalised values may overflow half precision.
-        message.vector.float32.values.extend(np.asarray(query.vector, np.float32).tolist())
+        floats.pack(np.asarray(query.vector, np.float32), message.vector.float32)
     elif query.item_id is not None:
         message.item_id = query.item_id
     return message
@@ -142,8 +143,7 @@ def vector(message: common_pb2.Embedding) -> Vector:
     """Return the vector of an embedding in either format, float32 [dimension], writable and owned by the caller."""
     if message.WhichOneof("encoding") == "float16":
         return np.frombuffer(message.float16, "<f2").astype(np.float32)
-    values = message.float32.values
-    return np.fromiter(values, np.float32, len(values))
+    return floats.unpack(message.float32).astype(np.float32)
 
 
 def timings(message: common_pb2.Timings) -> Timings:

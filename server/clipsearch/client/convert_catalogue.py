@@ -10,6 +10,7 @@ import grpc
 import numpy as np
 from google.protobuf import struct_pb2, timestamp_pb2
 
+from clipsearch import floats
 from clipsearch.client import convert
 from clipsearch.client.errors import ClientError, Internal, InvalidArgument, from_status
 from clipsearch.client.types import CollectionStats, IndexStats, Item, NewItem, Outcome, Upserted
@@ -40,7 +41,7 @@ def upsert_item(item: NewItem) -> pb.UpsertItem:
         pictures = [item.image] if isinstance(item.image, bytes | Path) else item.image
         message.images.CopyFrom(pb.Images(images=[convert.picture_bytes(picture) for picture in pictures]))
     elif item.vector is not None:
-        message.vector.float32.values.extend(np.asarray(item.vector, np.float32).tolist())
+        floats.pack(np.asarray(item.vector, np.float32), message.vector.float32)
     return message
 
 
