@@ -65,6 +65,12 @@ class InvalidInput(ClipsearchError):
     reason = "INVALID_INPUT"
 
 
+class MalformedMessage(InvalidInput):
+    """The bytes of a request are not a message of the method that was called."""
+
+    reason = "MALFORMED_MESSAGE"
+
+
 class EmptyText(InvalidInput):
     """A text of no characters (or white space alone) was given."""
 
