@@ -5,10 +5,12 @@
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 
+from google.longrunning import operations_pb2, operations_pb2_grpc
+
 from clipsearch.client import convert, convert_catalogue
 from clipsearch.client.bulk import UnderWay, merge, messages
 from clipsearch.client.connection import AsyncConnection
-from clipsearch.client.convert_operations import EXPORT, IMPORT, REBUILD
+from clipsearch.client.convert_operations import EXPORT, IMPORT, REBUILD, state
 from clipsearch.client.errors import ClientError
 from clipsearch.client.operation import AsyncOperation
 from clipsearch.client.pipeline import each, write_asynchronous
@@ -21,6 +23,7 @@ from clipsearch.client.types import (
     IndexStats,
     Item,
     NewItem,
+    OperationState,
     Outcome,
     Priority,
     Upserted,
@@ -36,6 +39,7 @@ class AsyncCatalogue:
         self._connection = connection
         self._requests = connection.requests
         self._stub = catalogue_pb2_grpc.CatalogueServiceStub(connection.channel)
+        self._operations = operations_pb2_grpc.OperationsStub(connection.channel)
 
     async def upsert(
         self,
@@ -172,6 +176,18 @@ class AsyncCatalogue:
         request = pb.ExportItemsRequest(collection=collection, path=path, overwrite=overwrite)
         started = await self._connection.call(self._stub.ExportItems, request, timeout)
         return AsyncOperation(self._connection, started.name, EXPORT)
+
+    async def operations(self, *, timeout: float | None = None) -> list[OperationState]:
+        """Return the operations that run and the last ones that are over, of all collections, latest first."""
+        request = operations_pb2.ListOperationsRequest()
+        response = await self._connection.call(self._operations.ListOperations, request, timeout)
+        known = [one for one in map(state, response.operations) if one is not None]
+        return sorted(known, key=lambda one: one.progress.start_time, reverse=True)
+
+    async def cancel_operation(self, name: str, *, timeout: float | None = None) -> None:
+        """Ask the server to stop an operation at its next step; NotFound where it knows none of this name."""
+        request = operations_pb2.CancelOperationRequest(name=name)
+        await self._connection.call(self._operations.CancelOperation, request, timeout)
 
     async def create_collection(self, collection: str, *, timeout: float | None = None) -> None:
         """Make an empty collection; raises AlreadyExists.

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 
+from google.longrunning import operations_pb2, operations_pb2_grpc
+
 from clipsearch.client import convert, convert_catalogue
 from clipsearch.client.bulk import UnderWay, merge, messages
 from clipsearch.client.connection import Connection, Pending
-from clipsearch.client.convert_operations import EXPORT, IMPORT, REBUILD
+from clipsearch.client.convert_operations import EXPORT, IMPORT, REBUILD, state
 from clipsearch.client.errors import ClientError
 from clipsearch.client.operation import Operation
 from clipsearch.client.pipeline import write_blocking
@@ -18,6 +20,7 @@ from clipsearch.client.types import (
     IndexStats,
     Item,
     NewItem,
+    OperationState,
     Outcome,
     Priority,
     Upserted,
@@ -38,6 +41,7 @@ class Catalogue:
         self._connection = connection
         self._requests = connection.requests
         self._stub = catalogue_pb2_grpc.CatalogueServiceStub(connection.channel)
+        self._operations = operations_pb2_grpc.OperationsStub(connection.channel)
 
     def upsert(
         self,
@@ -171,6 +175,18 @@ class Catalogue:
         request = pb.ExportItemsRequest(collection=collection, path=path, overwrite=overwrite)
         started = self._connection.call(self._stub.ExportItems, request, timeout)
         return Operation(self._connection, started.name, EXPORT)
+
+    def operations(self, *, timeout: float | None = None) -> list[OperationState]:
+        """Return the operations that run and the last ones that are over, of all collections, latest first."""
+        request = operations_pb2.ListOperationsRequest()
+        response = self._connection.call(self._operations.ListOperations, request, timeout)
+        known = [one for one in map(state, response.operations) if one is not None]
+        return sorted(known, key=lambda one: one.progress.start_time, reverse=True)
+
+    def cancel_operation(self, name: str, *, timeout: float | None = None) -> None:
+        """Ask the server to stop an operation at its next step; NotFound where it knows none of this name."""
+        request = operations_pb2.CancelOperationRequest(name=name)
+        self._connection.call(self._operations.CancelOperation, request, timeout)
 
     def create_collection(self, collection: str, *, timeout: float | None = None) -> None:
         """Make an empty collection; raises AlreadyExists.

@@ -185,7 +185,9 @@ def search_result(message: search_pb2.SearchResponse, view: View) -> SearchResul
         )
         for hit in message.hits
     )
-    return SearchResult(hits, message.truncated, timings(message.timings), message.sequence_number)
+    return SearchResult(
+        hits, message.truncated, timings(message.timings), message.sequence_number, message.next_page_token
+    )
 
 
 def batch_search_result(message: search_pb2.BatchSearchResult, view: View) -> SearchResult | ClientError:

@@ -34,6 +34,8 @@ class SearchOptions:
     exclude_ids: Iterable[str]
     min_score: float | None
     priority: Priority | None
+    offset: int | None = None
+    page_token: str = ""
 
     def __post_init__(self) -> None:
         """Raise ValueError for an unknown view or priority, and TypeError for one text as ``exclude_ids``."""
@@ -130,6 +132,8 @@ class Requests:
             min_sequence_number=options.min_sequence_number,
             exclude_ids=options.exclude_ids,
             min_score=options.min_score,
+            offset=options.offset,
+            page_token=options.page_token,
         )
 
     def search_or_error(self, query: Query, options: SearchOptions) -> search_pb2.SearchRequest | ClientError:

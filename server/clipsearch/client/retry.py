@@ -33,7 +33,7 @@ _REPEATABLE = {
         "ListCollections",
         "GetCollectionStats",
     ),
-    "google.longrunning.Operations": ("GetOperation", "WaitOperation", "CancelOperation"),
+    "google.longrunning.Operations": ("GetOperation", "ListOperations", "WaitOperation", "CancelOperation"),
 }
 _GRPC_MOST_ATTEMPTS = 5
 """gRPC counts no further, whatever its service config says."""

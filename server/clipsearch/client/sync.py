@@ -173,6 +173,8 @@ class Client:
         min_sequence_number: int = 0,
         exclude_ids: Iterable[str] = (),
         min_score: float | None = None,
+        offset: int | None = None,
+        page_token: str = "",
         priority: Priority | None = None,
         timeout: float | None = None,
     ) -> SearchResult:
@@ -182,7 +184,8 @@ class Client:
         unless given); ``nprobe`` the number of index lists to visit instead of the tuned one; ``view`` how much of each
         hit to return. Hits are only items whose metadata match ``filter``, whose ids are not in ``exclude_ids`` and
         whose score is at least ``min_score``. FailedPrecondition with the reason SEQUENCE_NOT_REACHED says that the
-        collection is not yet at ``min_sequence_number``.
+        collection is not yet at ``min_sequence_number``. ``offset``, 0 as well, asks for pages: the same search with
+        the result's ``next_page_token`` as ``page_token``, and without an offset, gives the next one.
         """
         query = Query(text=text, image=image, vector=vector, item_id=item_id, terms=terms)
         options = SearchOptions(
@@ -194,6 +197,8 @@ class Client:
             min_sequence_number=min_sequence_number,
             exclude_ids=exclude_ids,
             min_score=min_score,
+            offset=offset,
+            page_token=page_token,
             priority=priority,
         )
         request = self._requests.search(query, options)

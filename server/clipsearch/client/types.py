@@ -33,6 +33,9 @@ Transport = Literal["float32", "float16"]
 Priority = Literal["interactive", "bulk"]
 """The queue that a request joins; None stands for the method's own default."""
 
+OperationKind = Literal["rebuild", "import", "export", "snapshot"]
+"""What a long operation does."""
+
 Outcome = Literal["created", "updated", "unchanged"]
 """What a write did to an item; unchanged: it was there with the same content, and nothing was written."""
 
@@ -104,13 +107,15 @@ class Hit:
 class SearchResult:
     """The nearest items, best first; ``truncated`` says that the query's text was cut to the model's context.
 
-    ``sequence_number`` is that of the state that was searched.
+    ``sequence_number`` is that of the state that was searched. ``next_page_token`` asks for the next page where pages
+    were asked for and there is one; empty otherwise.
     """
 
     hits: tuple[Hit, ...]
     truncated: bool
     timings: Timings
     sequence_number: int
+    next_page_token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +241,20 @@ class Progress:
     total_steps: int
     start_time: datetime
     done: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OperationState:
+    """An operation as the server tells of it: a rebuild, an import, an export or a snapshot, whoever started it.
+
+    ``error`` is what it failed with, Cancelled if it was cancelled; None while it runs and where it went well. A
+    snapshot's ``progress`` has no collection.
+    """
+
+    name: str
+    kind: OperationKind
+    progress: Progress
+    error: ClientError | None
 
 
 @dataclass(frozen=True, slots=True)

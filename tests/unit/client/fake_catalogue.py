@@ -110,6 +110,14 @@ def imported() -> operations_pb2.Operation:
     return operation
 
 
+def copying() -> operations_pb2.Operation:
+    operation = operations_pb2.Operation(name="operations/snapshot-monday-1")
+    later = timestamp_pb2.Timestamp(seconds=STARTED.seconds + 60)
+    metadata = pb.SnapshotMetadata(name="monday", stage="copying", done_steps=1, total_steps=2, start_time=later)
+    operation.metadata.Pack(metadata)
+    return operation
+
+
 def exporting(done_steps: int) -> operations_pb2.Operation:
     operation = operations_pb2.Operation(name="operations/export-items-1")
     operation.metadata.Pack(
@@ -255,6 +263,10 @@ class Operations(operations_pb2_grpc.OperationsServicer):
     def GetOperation(self, request, context):
         self.fake.seen(request, context)
         return self.state.operation[0]
+
+    def ListOperations(self, request, context):
+        self.fake.seen(request, context)
+        return operations_pb2.ListOperationsResponse(operations=self.state.operation)
 
     def WaitOperation(self, request, context):
         self.fake.seen(request, context)

@@ -3,6 +3,7 @@ from datetime import UTC, datetime
 import grpc
 import numpy as np
 import pytest
+from google.longrunning import operations_pb2
 
 from clipsearch.client import (
     Aborted,
@@ -24,7 +25,7 @@ from clipsearch.client import (
     Unavailable,
 )
 from clipsearch.v1 import catalogue_pb2, common_pb2
-from tests.unit.client.fake_catalogue import CANCELLED, exported, exporting, imported, rebuilding, rebuilt
+from tests.unit.client.fake_catalogue import CANCELLED, copying, exported, exporting, imported, rebuilding, rebuilt
 from tests.unit.client.fake_server import DIMENSION, DRAINING, Fake, queue_full, status_of, vector_of
 
 QUICK = RetryPolicy(initial_backoff_s=0.01, max_backoff_s=0.01)
@@ -255,6 +256,28 @@ def test_a_rebuild_is_watched_to_its_end(client: Client, fake: Fake) -> None:
     waits = [request.timeout.seconds for request in fake.requests if type(request).__name__ == "WaitOperationRequest"]
     assert len(waits) == 3
     assert all(15 < seconds <= 20 for seconds in waits)
+
+
+def test_all_operations_are_listed_latest_first(client: Client, fake: Fake) -> None:
+    unknown = operations_pb2.Operation(name="operations/of-a-newer-server")
+    unknown.metadata.Pack(CANCELLED)
+    fake.catalogue.operation = [rebuilding("training", 4), rebuilt(CANCELLED), imported(), copying(), unknown]
+    listed = client.catalogue.operations()
+    assert [one.kind for one in listed] == ["snapshot", "rebuild", "rebuild", "import"]
+    snapshot, running, cancelled, loaded = listed
+    assert (snapshot.name, snapshot.progress.collection) == ("operations/snapshot-monday-1", "")
+    assert running.progress == Progress("default", "training", 4, 9, STARTED, done=False)
+    assert isinstance(cancelled.error, Cancelled)
+    assert loaded.progress.done
+    assert (running.error, loaded.error) == (None, None)
+
+
+def test_an_operation_is_cancelled_by_its_name(client: Client, fake: Fake) -> None:
+    fake.catalogue.operation = [rebuilding("training", 4)]
+    client.catalogue.cancel_operation("operations/rebuild-default-1")
+    assert fake.requests[0].name == "operations/rebuild-default-1"
+    (listed,) = client.catalogue.operations()
+    assert isinstance(listed.error, Cancelled)
 
 
 def test_a_rebuild_that_takes_longer_than_one_call_may(client: Client, fake: Fake) -> None:

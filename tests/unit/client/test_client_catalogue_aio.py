@@ -105,7 +105,9 @@ async def test_rebuild(fake: Fake) -> None:
             await rebuild.wait(timeout=0.05)
         with fake.hanging(), pytest.raises(DeadlineExceeded, match="it goes on"):
             await rebuild.wait(timeout=0.05)
-        await rebuild.cancel()
+        (listed,) = await client.catalogue.operations()
+        assert (listed.name, listed.kind, listed.progress.stage) == (rebuild.name, "rebuild", "training")
+        await client.catalogue.cancel_operation(rebuild.name)
         with pytest.raises(Cancelled):
             await rebuild.wait()
 
