@@ -62,8 +62,23 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
         "clipsearch.batching",
         "clipsearch.app",
     ),
+    # bytes of a URL, whoever wants them
+    "clipsearch.fetch": (
+        *TRANSPORT,
+        "PIL",
+        "click",
+        "numpy",
+        "clipsearch.app",
+        "clipsearch.cli",
+        "clipsearch.client",
+        "clipsearch.services",
+        "clipsearch.encoders",
+        "clipsearch.index",
+        "clipsearch.catalogue",
+    ),
     # the base install has neither a model nor an index
     "clipsearch.client": (
+        "aiohttp",
         "onnxruntime",
         "faiss",
         "PIL",
