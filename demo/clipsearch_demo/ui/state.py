@@ -1,12 +1,12 @@
-"""What the page remembers of one visitor, from one run of the script to the next."""
+"""What the page remembers of one visitor from one run of the script to the next, beside what its widgets hold."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import streamlit as st
 
-from clipsearch.client import Hit, Item, SearchResult
-from clipsearch_demo.ui.query import Wanted
+from clipsearch.client import Item, SearchResult
+from clipsearch_demo.ui.query import Example, Wanted
 
 PAGE_SIZES = (12, 24, 48)
 
@@ -23,15 +23,28 @@ class Search:
 
 @dataclass(slots=True)
 class Browsing:
-    """A look through a collection without a search: the items read so far, and where the next ones come from."""
+    """A look through a collection without a query: the items read so far, and where the next ones come from."""
 
     source: Iterator[Item]
     items: list[Item] = field(default_factory=list)
 
+    def page(self, number: int, size: int) -> list[Item]:
+        """Return the items of a page, counted from 0, reading as far as to know whether another one follows."""
+        while len(self.items) <= (number + 1) * size:
+            item = next(self.source, None)
+            if item is None:
+                break
+            self.items.append(item)
+        return self.items[number * size : (number + 1) * size]
 
-@dataclass(slots=True)
+    def goes_on_after(self, number: int, size: int) -> bool:
+        """Return whether there is a page after one that was read."""
+        return len(self.items) > (number + 1) * size
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """The page of hits that is shown, of which search and page it is, and the seconds until it was there."""
+    """The hits of a page: of which search, page and state of the catalogue, and the seconds until they were here."""
 
     key: tuple[Search, int, int]
     result: SearchResult
@@ -42,39 +55,37 @@ class Answer:
 class State:
     """One visitor's page. ``page_tokens`` are those of the pages seen so far, by which one can go back to them."""
 
-    wanted: Wanted = field(default_factory=Wanted)
-    collection: str = ""
-    page_size: int = PAGE_SIZES[1]
+    example: Example | None = None
+    example_round: int = 0
+    """Part of the names of the picture widgets: another round is another, empty widget."""
+    filter_round: int = 0
+    """The same for the filters."""
+    search: Search | None = None
     page: int = 0
     page_tokens: list[str] = field(default_factory=lambda: [""])
-    shown: Search | None = None
     answer: Answer | None = None
     browsing: Browsing | None = None
     written: int = 0
-    """How many times something was added or deleted from here: an answer from before is out of date."""
-    reached: int = 0
-    """The sequence number of the last write from here, which a search must have seen."""
+    """How often something was added or deleted from here: answers from before are out of date."""
     notice: str = ""
-    """What the last click did, shown once."""
-    filter_round: int = 0
-    """Part of the filters' names, so that taking all of them away starts them anew."""
+    """What the last click did; shown once."""
 
-    def look_for(self, wanted: Wanted) -> None:
-        """Start another search, from its first page."""
-        self.wanted = wanted
-        self.first_page()
+    def show(self, search: Search) -> None:
+        """Note what is to be shown; a search that differs from the last one starts at its first page."""
+        if search != self.search:
+            self.search, self.page, self.page_tokens = search, 0, [""]
+            self.answer, self.browsing = None, None
 
-    def first_page(self) -> None:
-        """Forget the pages: they are of another search."""
-        self.page, self.page_tokens = 0, [""]
-        self.browsing = None
-
-    def wrote(self, sequence_number: int, notice: str) -> None:
-        """Note a write, so that the next look sees it."""
+    def wrote(self, notice: str) -> None:
+        """Note a write: what is shown must be looked up again. Pages go on where they were, their tokens stay good."""
         self.written += 1
-        self.reached = max(self.reached, sequence_number)
         self.notice = notice
         self.browsing = None
+
+    def set_example(self, example: Example | None) -> None:
+        """Search by another picture, or by none."""
+        self.example = example
+        self.example_round += 1
 
 
 def state() -> State:
@@ -83,8 +94,3 @@ def state() -> State:
         st.session_state.state = State()
     found: State = st.session_state.state
     return found
-
-
-def hits_of(items: list[Item]) -> list[Hit]:
-    """Return items as hits without a score, to be shown as those are."""
-    return [Hit(id=item.id, score=0.0, metadata=item.metadata, vector=None) for item in items]

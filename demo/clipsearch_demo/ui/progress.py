@@ -1,0 +1,83 @@
+"""What the server is at: index rebuilds, imports and other operations, live."""
+
+import streamlit as st
+
+from clipsearch.client import ClientError, OperationState
+from clipsearch_demo.ui.connection import client
+from clipsearch_demo.ui.notices import show_failure
+
+LIVE_S = 1.0
+BRIEF_S = 3.0
+SHOWN = 8
+
+WORDS = {
+    "rebuild": ("Rebuilding the index", "The index was rebuilt"),
+    "import": ("Importing", "The import is done"),
+    "export": ("Exporting", "The export is done"),
+    "snapshot": ("Taking a snapshot", "The snapshot is taken"),
+}
+
+
+@st.fragment(run_every=BRIEF_S)
+def jobs_in_brief() -> None:
+    """Show what is being done now, in the sidebar; nothing while there is nothing."""
+    try:
+        running = [one for one in client().catalogue.operations() if not one.progress.done]
+    except ClientError:
+        return  # the page itself says that the server is away, and once is enough
+    for one in running:
+        st.progress(share(one), text=title(one))
+
+
+def jobs() -> None:
+    """Show what is being done and what was done last, with how far it is; part of a fragment that runs by itself."""
+    try:
+        listed = client().catalogue.operations()
+    except ClientError as error:
+        show_failure(error)
+        return
+    if not listed:
+        st.caption("Nothing has been rebuilt, imported or exported since the server started.")
+    for place, one in enumerate(listed[:SHOWN]):
+        with st.container(key=f"job-{place}", border=True):
+            _job(one, place)
+
+
+def _job(one: OperationState, place: int) -> None:
+    progress = one.progress
+    if not progress.done:
+        st.progress(share(one), text=f"{title(one)}: {stage(one)}")
+        st.button("Cancel", key=f"cancel-{place}", on_click=_cancel, args=(one.name,))
+        return
+    began = f"begun at {progress.start_time.astimezone():%H:%M:%S}"
+    if one.error is not None:
+        st.markdown(f":material/error: **{title(one)}** failed ({one.error.reason or one.error.code.name}), {began}")
+        return
+    st.markdown(f":material/check_circle: **{title(one)}**, {began}")
+
+
+def _cancel(name: str) -> None:
+    try:
+        client().catalogue.cancel_operation(name)
+    except ClientError as error:
+        show_failure(error)
+
+
+def title(one: OperationState) -> str:
+    """Return what an operation does, or did."""
+    running, done = WORDS[one.kind]
+    said = done if one.progress.done and one.error is None else running
+    return f"{said} of {one.progress.collection}" if one.progress.collection else said
+
+
+def stage(one: OperationState) -> str:
+    """Return how far an operation is, in words."""
+    progress = one.progress
+    steps = f" {progress.done_steps:,} of {progress.total_steps:,}" if progress.total_steps else ""
+    return f"{progress.stage}{steps}"
+
+
+def share(one: OperationState) -> float:
+    """Return the part of its present stage that is done, from 0 to 1."""
+    total = one.progress.total_steps
+    return min(1.0, one.progress.done_steps / total) if total else 0.0
