@@ -57,7 +57,7 @@ class Fetcher:
     ) -> Iterator[tuple[Key, Fetched | FetchError]]:
         """Download (key, url) pairs, at most ``ahead`` (default: twice the concurrency) begun and not handed out.
 
-        Yields in the order given, each with what became of it. Memory is bounded by ``ahead`` × ``max_bytes``.
+        Yields in the order given, each with what became of it. Memory is bounded by ``ahead`` times ``max_bytes``.
         """
         ahead = ahead or 2 * self.limits.concurrency
         begun: deque[tuple[Key, Future[Fetched]]] = deque()

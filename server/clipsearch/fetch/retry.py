@@ -24,7 +24,7 @@ def wait_before(attempt: int, retry_after_s: float | None, jitter: random.Random
 
 
 def retry_after(header: str | None, now: datetime | None = None) -> float | None:
-    """Return the seconds that a Retry-After header asks for, which may be a number or a date; None where it is neither."""
+    """Return the seconds that a Retry-After header asks for, by number or by date; None where it is neither."""
     if header is None:
         return None
     header = header.strip()

@@ -1,4 +1,4 @@
-"""One download after another, or many at once, on one event loop: redirects, retries, and the errors of aiohttp told apart.
+"""Downloads on an event loop: their turns, redirects and retries.
 
 Redirects are followed here rather than by aiohttp, because each step is checked. No proxy, no cookie and no password
 is taken from the environment.
@@ -19,6 +19,7 @@ from yarl import URL
 from clipsearch.fetch import errors
 from clipsearch.fetch.addresses import AddressRule, CheckedResolver, LookUp, look_up
 from clipsearch.fetch.body import read_body, too_large
+from clipsearch.fetch.failures import told_apart
 from clipsearch.fetch.limits import FetchLimits
 from clipsearch.fetch.retry import retry_after, wait_before
 from clipsearch.fetch.urls import masked, parse, redirected
@@ -140,7 +141,7 @@ class FetchSession:
                 chunks = response.content.iter_any()
                 content = await read_body(chunks, encoding, self._limits.max_bytes, masked(url))
         except (aiohttp.ClientError, OSError) as error:
-            raise _told_apart(error, masked(url)) from error
+            raise told_apart(error, masked(url)) from error
         return Fetched(
             content,
             str(url),
@@ -163,28 +164,3 @@ class FetchSession:
 def _named(response: aiohttp.ClientResponse) -> str:
     # The server's own words for the status are not shown: they may be anything.
     return f"HTTP status {response.status}"
-
-
-def _told_apart(error: aiohttp.ClientError | OSError, shown_url: str) -> errors.FetchError:
-    """Return our error for one of aiohttp's, whose own texts may hold the whole URL."""
-    match error:
-        case aiohttp.InvalidURL():
-            return errors.InvalidUrl(f"{shown_url} is malformed")
-        case aiohttp.ServerTimeoutError():
-            return errors.TimedOut(f"{shown_url}: no connection, or no byte, for too long")
-        case aiohttp.ClientConnectorCertificateError():
-            cause = error.certificate_error
-            why = cause.verify_message if isinstance(cause, ssl.SSLCertVerificationError) else "not valid"
-            return errors.TlsFailed(f"{shown_url}: the certificate can't be trusted: {why}")
-        case aiohttp.ClientSSLError() | ssl.SSLError():
-            return errors.TlsFailed(f"{shown_url}: no secure connection could be made")
-        case aiohttp.ClientConnectorError():
-            return errors.ConnectionFailed(
-                f"{shown_url}: can't connect: {error.os_error.strerror or 'no reason given'}"
-            )
-        case aiohttp.ClientPayloadError():
-            return errors.ConnectionFailed(f"{shown_url}: the connection ended before the whole body was there")
-        case aiohttp.ClientConnectionError() | OSError():
-            return errors.ConnectionFailed(f"{shown_url}: the connection was lost")
-        case _:
-            return errors.BadAnswer(f"{shown_url} does not answer in HTTP")
