@@ -11,7 +11,7 @@ import streamlit as st
 from clipsearch.client import ClientError, Facets, NewItem
 from clipsearch_demo.ui.connection import client, options, pictures
 from clipsearch_demo.ui.downloads import MAX_PICTURE_BYTES, picture_behind
-from clipsearch_demo.ui.messages import Message, of_picture
+from clipsearch_demo.ui.messages import Complaint, Message, of_picture
 from clipsearch_demo.ui.notices import show, show_failure
 from clipsearch_demo.ui.pictures import SUFFIXES, NotAPicture
 from clipsearch_demo.ui.roles import Roles
@@ -62,41 +62,35 @@ def show_adding(collection: str, roles: Roles, known: Facets) -> None:
         return
     contents = [file.getvalue() for file in files]
     draft = Draft(title.strip(), price, category or "", colour or "", text.strip(), contents, link.strip())
-    problem = _add(draft, collection, roles)
-    if isinstance(problem, ClientError):
-        show_failure(problem)
-    elif problem is not None:
-        show(problem)
+    try:
+        _add(draft, collection, roles)
+    except Complaint as complaint:
+        show(complaint.message)
+    except ClientError as error:
+        show_failure(error)
     else:
         st.rerun()
 
 
-def _add(draft: Draft, collection: str, roles: Roles) -> Message | ClientError | None:
-    """Store a product; returns what is wrong with it, or None where it is in the catalogue now."""
+def _add(draft: Draft, collection: str, roles: Roles) -> None:
+    """Store a product; raises Complaint about what was filled in, and ClientError where the server refuses it."""
     if not draft.title:
-        return TITLE_MISSING
+        raise Complaint(TITLE_MISSING)
     contents = list(draft.pictures)
     if draft.link:
-        content = picture_behind(draft.link, allow_private=options().allow_private_urls)
-        if isinstance(content, Message):
-            return content
-        contents.append(content)
+        contents.append(picture_behind(draft.link, allow_private=options().allow_private_urls))
     if not contents:
-        return PICTURE_MISSING
+        raise Complaint(PICTURE_MISSING)
     try:
         uris = [pictures().keep(content) for content in contents]
     except NotAPicture as error:
-        return of_picture(error)
+        raise Complaint(of_picture(error)) from error
     item = NewItem(item_id(draft.title), image=contents, metadata=metadata(draft, roles), uri=uris[0])
-    try:
-        written = client().catalogue.upsert([item], collection=collection, priority="interactive")
-    except ClientError as error:
-        return error
+    written = client().catalogue.upsert([item], collection=collection, priority="interactive")
     (result,) = written.results
     if isinstance(result, ClientError):
-        return result
+        raise result
     state().wrote(f"“{draft.title}” is in the catalogue.")
-    return None
 
 
 def item_id(title: str) -> str:

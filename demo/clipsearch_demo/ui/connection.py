@@ -12,6 +12,9 @@ TIMEOUT_S = 10.0
 FACETS_TTL_S = 5.0
 """How old the numbers beside the filters may be; they only grow stale by other people's writes."""
 
+FACETS_TIMEOUT_S = 60.0
+"""The first count in a large collection reads all of its metadata."""
+
 MOST_VALUES = 60
 """A field with more different values than this is no filter that anybody would tick."""
 
@@ -46,4 +49,4 @@ def facets(collection: str, written: int) -> Facets:
 
 @st.cache_data(ttl=FACETS_TTL_S, max_entries=100, show_spinner=False)
 def _facets(server: str, collection: str, written: int) -> Facets:
-    return _connected(server).catalogue.facets(collection, limit=MOST_VALUES)
+    return _connected(server).catalogue.facets(collection, limit=MOST_VALUES, timeout=FACETS_TIMEOUT_S)

@@ -20,12 +20,13 @@ def show_details(item_id: str, collection: str, roles: Roles) -> None:
         show_failure(error)
         return
     title, price = title_of(roles, item.id, item.metadata), price_of(roles, item.metadata)
-    with st.container(key="product", horizontal=True):
-        with st.container(key="product-picture", width=420):
-            st.html(markup.picture(pictures().address(item.uri, item.metadata, LARGE_PX), title))
-        with st.container(key="product-text", width=420):
-            st.html(markup.heading(title, price, str(item.metadata.get(roles.text) or "")))
-            st.html(markup.details(item.id, item.uri, item.metadata))
+    left, right = st.columns([5, 6], gap="medium")
+    with left:
+        st.html(markup.picture(pictures().address(item.uri, item.metadata, LARGE_PX), title))
+    with right:
+        st.html(markup.heading(title, price, str(item.metadata.get(roles.text) or "")))
+        said = {roles.title, roles.price, roles.text}
+        st.html(markup.details(item.id, item.uri, {k: v for k, v in item.metadata.items() if k not in said}))
     _deletion(item.id, title, collection)
 
 

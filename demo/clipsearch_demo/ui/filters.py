@@ -5,7 +5,7 @@ import math
 import streamlit as st
 
 from clipsearch.client import Facets, FieldFacet
-from clipsearch_demo.ui.condition import Value, all_of, any_of, between, quoted_path
+from clipsearch_demo.ui.condition import Value, all_of, any_of, between
 from clipsearch_demo.ui.roles import Roles
 from clipsearch_demo.ui.state import state
 
@@ -45,11 +45,7 @@ def _clear() -> None:
 
 
 def _is_filter(name: str, facets: Facets) -> bool:
-    """Whether a field can be asked for and has few enough values, or a range, to choose from."""
-    try:
-        quoted_path(name)
-    except ValueError:
-        return False
+    """Whether a field has few enough values, or a range, to choose from."""
     facet = facets.fields[name]
     return _is_range(facet) or (not facet.more_values and len(facet.values) > 1)
 
@@ -63,7 +59,7 @@ def _is_range(facet: FieldFacet) -> bool:
 
 def _field(facet: FieldFacet, round_: int) -> str:
     key = f"filter-{round_}-{facet.name}"
-    label = facet.name.replace("_", " ").capitalize()
+    label = facet.name.replace('"', "").replace("_", " ").replace(".", ", ").capitalize()
     if _is_range(facet):
         return _range(facet, label, key)
     counts = {one.value: one.count for one in facet.values}

@@ -87,7 +87,12 @@ def _shown(value: object) -> str:
         return ", ".join(map(_shown, value))
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "–" if value is None else str(value)
+    return "none" if value is None else str(value)
+
+
+def to_the_top(turn: int) -> str:
+    """Return a script that shows the page from its top; it runs once for each ``turn``."""
+    return f"<script>/* {turn} */ document.querySelector('[data-testid=stMain]').scrollTo(0, 0)</script>"
 
 
 def headline(said: str, page: int, count: int, order: str) -> str:

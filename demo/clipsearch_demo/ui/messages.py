@@ -6,7 +6,26 @@ from clipsearch.client import ClientError, DeadlineExceeded, NotFound, Overloade
 from clipsearch_demo.ui.pictures import NotAPicture
 
 _PICTURE_REASONS = {"IMAGE_EMPTY", "IMAGE_UNSUPPORTED_FORMAT", "IMAGE_CORRUPT"}
-_SIZE_REASONS = {"IMAGE_TOO_LARGE", "IMAGE_TOO_MANY_PIXELS", "MESSAGE_TOO_LARGE"}
+_TOO_LARGE = ("The picture is too large", "Try a smaller one: {said}.")
+_BY_REASON = {
+    "IMAGE_TOO_LARGE": _TOO_LARGE,
+    "IMAGE_TOO_MANY_PIXELS": _TOO_LARGE,
+    "MESSAGE_TOO_LARGE": _TOO_LARGE,
+    "VECTOR_NOT_USABLE": ("These cancel each other out", "What to look for and what to avoid are the same."),
+    "FILTER_TOO_COMPLEX": ("Too many filters", "The server takes fewer at once. Take some away."),
+    "SEARCH_TOO_DEEP": ("That is far enough", "The server does not look deeper. Say more precisely what to look for."),
+}
+_BY_CLASS: tuple[tuple[type[ClientError], str, str], ...] = (
+    (
+        Unavailable,
+        "The server is away",
+        "Nothing answers at {server}. Is clipsearch serve running there? This page goes on by itself once it is.",
+    ),
+    (DeadlineExceeded, "That took too long", "The server at {server} did not answer in time. Try it again."),
+    (Overloaded, "The server is busy", "It has as much to do as it can take. Try it again in a moment."),
+    (NotFound, "It is gone", "Somebody deleted it meanwhile: {said}."),
+)
+"""What to say by reason, or else by class: a heading and a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +35,14 @@ class Message:
     heading: str
     sentence: str
     is_away: bool = False
+
+
+class Complaint(Exception):
+    """What a visitor gave cannot be used; ``message`` is what to say about it."""
+
+    def __init__(self, message: Message) -> None:
+        super().__init__(message.heading)
+        self.message = message
 
 
 NOTHING_MATCHES = Message(
@@ -28,27 +55,15 @@ ONLY_UNWANTED = Message("What should it be?", "Say what to look for as well: wha
 
 def of_failure(error: ClientError, server: str) -> Message:
     """Return what to say about a failed call to the server at the address ``server``."""
-    if isinstance(error, Unavailable):
-        return Message(
-            "The server is away",
-            f"Nothing answers at {server}. Is clipsearch serve running there? This page goes on by itself once it is.",
-            is_away=True,
-        )
-    if isinstance(error, DeadlineExceeded):
-        return Message("That took too long", f"The server at {server} did not answer in time. Try it again.")
-    if isinstance(error, Overloaded):
-        return Message("The server is busy", "It has as much to do as it can take. Try it again in a moment.")
     if error.reason in _PICTURE_REASONS:
         return not_a_picture(error.message)
-    if error.reason in _SIZE_REASONS:
-        return Message("The picture is too large", f"Try a smaller one: {error.message}.")
-    if error.reason == "VECTOR_NOT_USABLE":
-        return Message("These cancel each other out", "What to look for and what to avoid are the same. Change one.")
-    if error.reason == "FILTER_TOO_COMPLEX":
-        return Message("Too many filters", "The server takes fewer at once. Take some away.")
-    if isinstance(error, NotFound):
-        return Message("It is gone", f"Somebody deleted it meanwhile: {error.message}.")
-    return Message("The server refused", f"{error.message or error.code.name}.")
+    if error.reason in _BY_REASON:
+        heading, sentence = _BY_REASON[error.reason]
+    else:
+        kinds = ((heading, sentence) for kind, heading, sentence in _BY_CLASS if isinstance(error, kind))
+        heading, sentence = next(kinds, ("The server refused", "{said}."))
+    said = (error.message or error.code.name).rstrip(".")
+    return Message(heading, sentence.format(said=said, server=server), is_away=isinstance(error, Unavailable))
 
 
 def of_picture(error: NotAPicture) -> Message:

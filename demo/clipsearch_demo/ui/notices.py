@@ -12,19 +12,22 @@ ANSWERS_WITHIN_S = 1.0
 
 def show(message: Message, icon: str = ":material/info:") -> None:
     """Show a message."""
-    st.info(f"**{message.heading}.** {_plain(message.sentence)}", icon=icon)
+    st.info(f"**{message.heading}.** {plain(message.sentence)}", icon=icon)
 
 
 def show_failure(error: ClientError) -> None:
     """Show that a call failed, and why."""
     message = of_failure(error, options().server)
-    text = f"**{message.heading}.** {_plain(message.sentence)}"
-    if not message.is_away:
-        st.error(text, icon=":material/error:")
-        return
-    st.error(text, icon=":material/cloud_off:")
+    icon = ":material/cloud_off:" if message.is_away else ":material/error:"
+    st.error(f"**{message.heading}.** {plain(message.sentence)}", icon=icon)
+
+
+def show_page_failure(error: ClientError) -> None:
+    """Show a failure in place of the whole page, which comes by itself once a server that is away is back."""
+    show_failure(error)
     st.button("Try again", key="try-again", icon=":material/refresh:")
-    _until_it_is_back()
+    if of_failure(error, options().server).is_away:
+        _until_it_is_back()
 
 
 @st.fragment(run_every=LOOK_AGAIN_S)
@@ -37,6 +40,6 @@ def _until_it_is_back() -> None:
         st.rerun()
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Return a text as Markdown that shows it as it is: servers quote what strangers wrote."""
     return "".join(f"\\{letter}" if letter in "\\`*_{}[]()<>#+-!|$~:" else letter for letter in text)

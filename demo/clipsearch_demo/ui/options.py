@@ -23,7 +23,7 @@ class Options:
     pictures: Path | None = None
     allow_private_urls: bool = False
 
-    def to_secrets(self) -> dict[str, dict[str, str | bool]]:
+    def to_secrets(self) -> dict[str, Any]:
         """Return the options as what Streamlit hands to the script."""
         return {SECRETS_KEY: {name: _plain(value) for name, value in asdict(self).items()}}
 

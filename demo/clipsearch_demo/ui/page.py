@@ -4,7 +4,7 @@ import streamlit as st
 
 from clipsearch.client import ClientError
 from clipsearch_demo.ui.managing import managing
-from clipsearch_demo.ui.notices import show_failure
+from clipsearch_demo.ui.notices import show_page_failure
 from clipsearch_demo.ui.searching import searching
 from clipsearch_demo.ui.theme import ICON, stylesheet
 
@@ -23,7 +23,7 @@ def main() -> None:
     try:
         view.run()
     except ClientError as error:
-        show_failure(error)
+        show_page_failure(error)
 
 
 main()

@@ -2,20 +2,21 @@
 
 import streamlit as st
 
-from clipsearch.client import ClientError, OperationState
+from clipsearch.client import Cancelled, ClientError, OperationState
 from clipsearch_demo.ui.connection import client
-from clipsearch_demo.ui.notices import show_failure
+from clipsearch_demo.ui.notices import plain, show_failure
 
 LIVE_S = 1.0
 BRIEF_S = 3.0
 SHOWN = 8
 
 WORDS = {
-    "rebuild": ("Rebuilding the index", "The index was rebuilt"),
-    "import": ("Importing", "The import is done"),
-    "export": ("Exporting", "The export is done"),
-    "snapshot": ("Taking a snapshot", "The snapshot is taken"),
+    "rebuild": ("Rebuilding the index of {}", "The index of {} was rebuilt", "Rebuilding the index of {} failed"),
+    "import": ("Importing into {}", "The import into {} is done", "The import into {} failed"),
+    "export": ("Exporting {}", "The export of {} is done", "The export of {} failed"),
+    "snapshot": ("Taking a snapshot", "The snapshot is taken", "The snapshot failed"),
 }
+"""What to call an operation that runs, went well, or failed."""
 
 
 @st.fragment(run_every=BRIEF_S)
@@ -51,7 +52,8 @@ def _job(one: OperationState, place: int) -> None:
         return
     began = f"begun at {progress.start_time.astimezone():%H:%M:%S}"
     if one.error is not None:
-        st.markdown(f":material/error: **{title(one)}** failed ({one.error.reason or one.error.code.name}), {began}")
+        why = "cancelled" if isinstance(one.error, Cancelled) else one.error.message
+        st.markdown(f":material/error: **{title(one)}** ({plain(why)}), {began}")
         return
     st.markdown(f":material/check_circle: **{title(one)}**, {began}")
 
@@ -65,9 +67,9 @@ def _cancel(name: str) -> None:
 
 def title(one: OperationState) -> str:
     """Return what an operation does, or did."""
-    running, done = WORDS[one.kind]
-    said = done if one.progress.done and one.error is None else running
-    return f"{said} of {one.progress.collection}" if one.progress.collection else said
+    running, done, failed = WORDS[one.kind]
+    said = running if not one.progress.done else done if one.error is None else failed
+    return said.format(one.progress.collection)
 
 
 def stage(one: OperationState) -> str:

@@ -5,7 +5,7 @@ import streamlit as st
 from clipsearch_demo.ui import markup
 from clipsearch_demo.ui.connection import options
 from clipsearch_demo.ui.downloads import MAX_PICTURE_BYTES, picture_behind
-from clipsearch_demo.ui.messages import Message, of_picture
+from clipsearch_demo.ui.messages import Complaint, Message, of_picture
 from clipsearch_demo.ui.notices import show
 from clipsearch_demo.ui.pictures import SUFFIXES, NotAPicture, data_address
 from clipsearch_demo.ui.query import DEFAULT_AVERSION, DEFAULT_PICTURE_SHARE, Example, Wanted
@@ -124,9 +124,10 @@ def _take_link(key: str) -> None:
     url = st.session_state[key].strip()
     if not url:
         return
-    content = picture_behind(url, allow_private=options().allow_private_urls)
-    if isinstance(content, Message):
-        _refuse(content)
+    try:
+        content = picture_behind(url, allow_private=options().allow_private_urls)
+    except Complaint as complaint:
+        _refuse(complaint.message)
         return
     _take(content, "the picture behind your link")
 

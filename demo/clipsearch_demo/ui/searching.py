@@ -39,6 +39,7 @@ def searching() -> None:
     if seen.notice:
         st.toast(seen.notice, icon=":material/check:")
         seen.notice = ""
+    st.html(markup.to_the_top(seen.turns), unsafe_allow_javascript=True)
     if wanted.is_empty:
         if wanted.without:
             show(messages.ONLY_UNWANTED)
@@ -118,7 +119,7 @@ def _pager(seen: State, goes_on: bool) -> None:
             key="previous",
             icon=":material/chevron_left:",
             disabled=seen.page == 0,
-            on_click=_turn,
+            on_click=seen.turn,
             args=(-1,),
         )
         st.html(f'<p class="page-number">Page {seen.page + 1}</p>', width="content")
@@ -128,10 +129,6 @@ def _pager(seen: State, goes_on: bool) -> None:
             icon=":material/chevron_right:",
             icon_position="right",
             disabled=not goes_on,
-            on_click=_turn,
+            on_click=seen.turn,
             args=(1,),
         )
-
-
-def _turn(pages: int) -> None:
-    state().page += pages

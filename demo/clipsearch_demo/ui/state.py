@@ -67,6 +67,8 @@ class State:
     browsing: Browsing | None = None
     written: int = 0
     """How often something was added or deleted from here: answers from before are out of date."""
+    turns: int = 0
+    """How often other products took the place of those that were shown."""
     notice: str = ""
     """What the last click did; shown once."""
 
@@ -75,6 +77,12 @@ class State:
         if search != self.search:
             self.search, self.page, self.page_tokens = search, 0, [""]
             self.answer, self.browsing = None, None
+            self.turns += 1
+
+    def turn(self, pages: int) -> None:
+        """Go so many pages on, or back."""
+        self.page += pages
+        self.turns += 1
 
     def wrote(self, notice: str) -> None:
         """Note a write: what is shown must be looked up again. Pages go on where they were, their tokens stay good."""
