@@ -3,7 +3,7 @@
 # ruff: noqa: ASYNC109  a timeout here is the call's deadline, which the server is told: more than asyncio.timeout does
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 
 from google.longrunning import operations_pb2, operations_pb2_grpc
 
@@ -14,11 +14,12 @@ from clipsearch.client.convert_operations import EXPORT, IMPORT, REBUILD, state
 from clipsearch.client.errors import ClientError
 from clipsearch.client.operation import AsyncOperation
 from clipsearch.client.pipeline import each, write_asynchronous
-from clipsearch.client.requests import DEFAULT_BATCH_SIZE, DEFAULT_CONCURRENCY, DEFAULT_PAGE_SIZE
+from clipsearch.client.requests import DEFAULT_BATCH_SIZE, DEFAULT_CONCURRENCY, DEFAULT_FACET_VALUES, DEFAULT_PAGE_SIZE
 from clipsearch.client.types import (
     CollectionStats,
     Deleted,
     Exported,
+    Facets,
     Imported,
     IndexStats,
     Item,
@@ -138,6 +139,24 @@ class AsyncCatalogue:
             if not response.next_page_token:
                 return
             request.page_token = response.next_page_token
+
+    async def facets(
+        self,
+        collection: str = "",
+        *,
+        fields: Sequence[str] = (),
+        filter: str = "",
+        limit: int = DEFAULT_FACET_VALUES,
+        timeout: float | None = None,
+    ) -> Facets:
+        """Count what the metadata hold: of each field the items that have it, its common values, its range.
+
+        Exactly, over all items that a filter lets through. Of the ``fields`` named (``brand``, ``size.eu``, written as
+        in a filter), all that there are where none is; up to ``limit`` values of each. The first count takes the server
+        some seconds for a million items, later ones what was written since.
+        """
+        request = self._requests.facets(collection, fields, filter, limit)
+        return convert_catalogue.facets(await self._connection.call(self._stub.GetFacets, request, timeout))
 
     async def rebuild_index(
         self, collection: str = "", *, train: bool = False, timeout: float | None = None

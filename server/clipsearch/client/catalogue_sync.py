@@ -1,6 +1,6 @@
 """``Client.catalogue``: writing, reading and listing the items that searches find, and their collections."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from google.longrunning import operations_pb2, operations_pb2_grpc
 
@@ -11,11 +11,12 @@ from clipsearch.client.convert_operations import EXPORT, IMPORT, REBUILD, state
 from clipsearch.client.errors import ClientError
 from clipsearch.client.operation import Operation
 from clipsearch.client.pipeline import write_blocking
-from clipsearch.client.requests import DEFAULT_BATCH_SIZE, DEFAULT_CONCURRENCY, DEFAULT_PAGE_SIZE
+from clipsearch.client.requests import DEFAULT_BATCH_SIZE, DEFAULT_CONCURRENCY, DEFAULT_FACET_VALUES, DEFAULT_PAGE_SIZE
 from clipsearch.client.types import (
     CollectionStats,
     Deleted,
     Exported,
+    Facets,
     Imported,
     IndexStats,
     Item,
@@ -137,6 +138,24 @@ class Catalogue:
             if not response.next_page_token:
                 return
             request.page_token = response.next_page_token
+
+    def facets(
+        self,
+        collection: str = "",
+        *,
+        fields: Sequence[str] = (),
+        filter: str = "",
+        limit: int = DEFAULT_FACET_VALUES,
+        timeout: float | None = None,
+    ) -> Facets:
+        """Count what the metadata hold: of each field the items that have it, its common values, its range.
+
+        Exactly, over all items that a filter lets through. Of the ``fields`` named (``brand``, ``size.eu``, written as
+        in a filter), all that there are where none is; up to ``limit`` values of each. The first count takes the server
+        some seconds for a million items, later ones what was written since.
+        """
+        request = self._requests.facets(collection, fields, filter, limit)
+        return convert_catalogue.facets(self._connection.call(self._stub.GetFacets, request, timeout))
 
     def rebuild_index(
         self, collection: str = "", *, train: bool = False, timeout: float | None = None

@@ -95,12 +95,16 @@ def _check_vector(vector: NDArray[np.floating[Any]] | None) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Hit:
-    """One item found: ``score`` is its exact cosine to the query; what the view leaves out is None."""
+    """One item found: ``score`` is its exact cosine to the query; what the view leaves out is None.
+
+    ``uri`` comes with the metadata, and is empty without them or where none was given.
+    """
 
     id: str
     score: float
     metadata: dict[str, Any] | None
     vector: Vector | None
+    uri: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -190,6 +194,38 @@ class Item:
     uri: str
     sequence_number: int
     vector: Vector | None
+
+
+@dataclass(frozen=True, slots=True)
+class FacetValue:
+    """A value and how many items have it, alone or as an element of a list: as many as ``field:value`` finds."""
+
+    value: str | float | bool
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class FieldFacet:
+    """What one metadata field holds; ``items`` have it, and ``values`` are its most common ones, most common first.
+
+    ``minimum`` and ``maximum`` are those of its numbers, None where it has none. ``more_values``: it holds others, or
+    texts of more than 256 characters, which are never listed.
+    """
+
+    name: str
+    values: tuple[FacetValue, ...]
+    minimum: float | None
+    maximum: float | None
+    items: int
+    more_values: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Facets:
+    """What the metadata of a collection's items hold, by field, in the state of ``sequence_number``."""
+
+    fields: Mapping[str, FieldFacet]
+    sequence_number: int
 
 
 @dataclass(frozen=True, slots=True)

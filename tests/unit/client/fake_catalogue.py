@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import grpc
 from google.longrunning import operations_pb2, operations_pb2_grpc
-from google.protobuf import empty_pb2, timestamp_pb2
+from google.protobuf import empty_pb2, struct_pb2, timestamp_pb2
 from google.rpc import status_pb2
 
 from clipsearch.v1 import catalogue_pb2 as pb
@@ -142,6 +142,10 @@ def title_of(item: pb.UpsertItem) -> str:
     return item.metadata.fields["title"].string_value if "title" in item.metadata.fields else ""
 
 
+def facet_value(count: int, **value: str | float | bool) -> pb.FacetValue:
+    return pb.FacetValue(value=struct_pb2.Value(**value), count=count)
+
+
 class Catalogue(catalogue_pb2_grpc.CatalogueServiceServicer):
     def __init__(self, fake) -> None:
         self.fake = fake
@@ -211,6 +215,25 @@ class Catalogue(catalogue_pb2_grpc.CatalogueServiceServicer):
             sequence_number=self.state.written_at[item.id],
             embedding=embedding(item.text.encode(), request.format) if full else None,
         )
+
+    def GetFacets(self, request, context):
+        """The fields that it knows, whatever the items hold."""
+        self.items(request, context)
+        known = [
+            pb.FieldFacet(field="colour", items=3, values=[facet_value(3, string_value="red")], more_values=True),
+            pb.FieldFacet(
+                field="price",
+                items=4,
+                values=[facet_value(2, number_value=20), facet_value(1, number_value=0.5)],
+                minimum=0.5,
+                maximum=20,
+            ),
+            pb.FieldFacet(field="sold", items=1, values=[facet_value(1, bool_value=True)]),
+        ]
+        asked = [one for one in known if not request.fields or one.field in request.fields]
+        for one in asked:
+            del one.values[request.value_limit :]
+        return pb.GetFacetsResponse(fields=asked, sequence_number=self.state.sequence_number)
 
     def RebuildIndex(self, request, context):
         self.items(request, context)

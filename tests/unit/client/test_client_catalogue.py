@@ -13,6 +13,8 @@ from clipsearch.client import (
     ClientError,
     DeadlineExceeded,
     Exported,
+    FacetValue,
+    FieldFacet,
     Imported,
     Internal,
     InvalidArgument,
@@ -58,6 +60,30 @@ def test_upsert_tells_what_became_of_each_item(client: Client, tmp_path) -> None
     assert all(isinstance(r, InvalidArgument) for r in written.results if isinstance(r, ClientError))
     assert (written.sequence_number, written.timings.encode_us) == (2, 3)
     assert catalogue.get_item("new").sequence_number == 2
+
+
+def test_facets_are_plain_values(client: Client, fake: Fake) -> None:
+    client.catalogue.upsert(items("a"))
+    found = client.catalogue.facets(fields=["price", "sold"], filter="price < 50", limit=2, timeout=5)
+    assert found.sequence_number == 1
+    assert found.fields == {
+        "price": FieldFacet("price", (FacetValue(20, 2), FacetValue(0.5, 1)), 0.5, 20.0, 4, False),
+        "sold": FieldFacet("sold", (FacetValue(True, 1),), None, None, 1, False),
+    }
+    assert found.fields["sold"].values[0].value is True
+    assert fake.requests[-1] == catalogue_pb2.GetFacetsRequest(
+        filter="price < 50", fields=["price", "sold"], value_limit=2
+    )
+    everything = client.catalogue.facets()
+    assert list(everything.fields) == ["colour", "price", "sold"]
+    assert everything.fields["colour"].more_values
+    assert fake.requests[-1].value_limit == 20
+    with pytest.raises(NotFound):
+        client.catalogue.facets("nowhere")
+    with pytest.raises(ValueError, match="limit must be at least 1"):
+        client.catalogue.facets(limit=0)
+    with pytest.raises(TypeError, match="fields must be several texts"):
+        client.catalogue.facets(fields="price")
 
 
 def test_each_kind_of_content_and_the_rest_is_sent(client: Client, fake: Fake, tmp_path) -> None:
@@ -178,7 +204,7 @@ def test_deleted_items_are_gone(client: Client) -> None:
 
 
 def test_one_text_is_not_several_ids(client: Client, fake: Fake) -> None:
-    with pytest.raises(TypeError, match=r"ids must be several ids, not one text: \['abc'\]"):
+    with pytest.raises(TypeError, match=r"ids must be several texts, not one: \['abc'\]"):
         client.catalogue.delete("abc")
     assert fake.requests == []
 

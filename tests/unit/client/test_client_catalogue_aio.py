@@ -40,6 +40,12 @@ def test_has_the_methods_of_the_blocking_one(asynchronous: type, blocking: type)
     assert public(asynchronous) == public(blocking)
 
 
+async def test_facets(fake: Fake) -> None:
+    async with AsyncClient(fake.target) as client:
+        found = await client.catalogue.facets(fields=["colour"])
+    assert [(one.value, one.count) for one in found.fields["colour"].values] == [("red", 3)]
+
+
 async def test_items_are_written_read_and_deleted(fake: Fake, tmp_path) -> None:
     file = tmp_path / "p.png"
     file.write_bytes(b"file")

@@ -74,7 +74,7 @@ def test_search_of_a_state_that_is_not_reached(client: Client) -> None:
 
 
 def test_one_text_is_not_several_ids(client: Client, fake: Fake) -> None:
-    with pytest.raises(TypeError, match="exclude_ids must be several ids"):
+    with pytest.raises(TypeError, match="exclude_ids must be several texts"):
         client.search(text="hat", exclude_ids="bag")
     assert fake.requests == []
 
