@@ -77,7 +77,7 @@ def test_the_keyboard_is_enough(shop: Shop) -> None:
     shop.rested()
     tab_to(shop.page, "Next")
     keys.press("Space")
-    expect(shop.page.get_by_text("Page 2")).to_be_visible()
+    expect(shop.page.get_by_text("Page 2", exact=True)).to_be_visible()
 
 
 def tab_to(page: Page, name: str) -> None:
