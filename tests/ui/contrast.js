@@ -18,7 +18,7 @@
     const back = behind(element);
     const [a, b] = [luminance(over(numbers(getComputedStyle(element).color), back)), luminance(back)];
     const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (contrast < 4.5) weak.push(`${element.textContent.trim().slice(0, 40)}: ${contrast.toFixed(2)}`);
+    if (contrast < 4.5 && numbers(getComputedStyle(element).color)[3] > 0) weak.push(`${element.textContent.trim().slice(0, 40)}: ${contrast.toFixed(2)}`);
   }
   return weak;
 }

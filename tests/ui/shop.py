@@ -54,8 +54,8 @@ class Shop:
     def open(self, query: str = "") -> None:
         """Open the page, with a query as its links have it, and wait until it is whole."""
         self.page.goto(f"{self.address}/?{query}")
-        self.rested()
         expect(self.products.first).to_be_visible()
+        self.rested()
 
     @property
     def products(self) -> Locator:
@@ -103,15 +103,16 @@ class Shop:
         """Choose where the picture comes from, in the open menu."""
         self.page.get_by_role("radiogroup", name="Where is it?").get_by_text(name).click()
 
-    def tick(self, name: str, *, exact: bool = True) -> None:
-        """Tick a value of a filter."""
-        self.page.get_by_test_id("stPills").get_by_text(name, exact=exact).first.click()
+    def tick(self, label: str, value: str) -> None:
+        """Tick a value of a filter that lies open."""
+        values = self.page.get_by_role("toolbar", name=label, exact=True)
+        values.get_by_role("button", name=re.compile(rf"^{re.escape(value)} \(")).click()
 
-    def narrow(self, label: str, value: str) -> None:
-        """Pick a value from the list of a filter."""
-        field = self.page.get_by_test_id("stSidebar").get_by_label(label)
+    def pick(self, label: str, value: str) -> None:
+        """Pick a value from a list in the sidebar."""
+        field = self.page.get_by_test_id("stSidebar").get_by_role("combobox", name=label)
         field.fill(value)
-        self.page.get_by_role("option").filter(has_text=f"{value} (").first.click()
+        self.page.get_by_role("option").filter(has_text=re.compile(rf"^{re.escape(value)}( \(|$)")).click()
         field.press("Escape")
 
     def all_cards_say(self, text: str) -> None:

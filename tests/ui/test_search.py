@@ -148,7 +148,7 @@ def test_the_pages_of_a_search(shop: Shop) -> None:
 
 def test_the_pages_of_the_catalogue_end(shop: Shop) -> None:
     shop.open()
-    shop.narrow("Category", "umbrella")
+    shop.pick("Category", "umbrella")
     expect(shop.headline).to_have_text("Products that fit")
     umbrellas = len(shop.titles())
     assert 0 < umbrellas <= 24

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from clipsearch.client import ClientError, CollectionStats
-from clipsearch_demo.ui.collection_picker import pick_collection
+from clipsearch_demo.ui.collection_picker import new_collection, pick_collection
 from clipsearch_demo.ui.connection import client
 from clipsearch_demo.ui.header import header
 from clipsearch_demo.ui.notices import show_failure
@@ -26,7 +26,7 @@ def managing() -> None:
     """Show the view; raises ClientError where the server cannot answer."""
     with st.sidebar:
         collection = pick_collection()
-        _new_collection()
+        new_collection()
     header()
     st.subheader(f"The collection {collection}")
     _live(collection)
@@ -105,15 +105,3 @@ def _importing(collection: str) -> None:
                 client().catalogue.import_items(path.strip(), metadata_path=metadata.strip(), collection=collection)
             except ClientError as error:
                 show_failure(error)
-
-
-def _new_collection() -> None:
-    with st.expander("New collection", icon=":material/create_new_folder:"), st.form("collection-form", border=False):
-        name = st.text_input("Name", key="collection-name", placeholder="summer-2027")
-        if st.form_submit_button("Make it", key="make-collection") and name.strip():
-            try:
-                client().catalogue.create_collection(name.strip())
-            except ClientError as error:
-                show_failure(error)
-                return
-            st.rerun()

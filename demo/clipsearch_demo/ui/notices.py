@@ -5,6 +5,7 @@ import streamlit as st
 from clipsearch.client import ClientError, DeadlineExceeded
 from clipsearch_demo.ui.connection import client, options
 from clipsearch_demo.ui.messages import Message, of_failure
+from clipsearch_demo.ui.state import state
 
 LOOK_AGAIN_S = 2.0
 ANSWERS_WITHIN_S = 1.0
@@ -13,6 +14,13 @@ ANSWERS_WITHIN_S = 1.0
 def show(message: Message, icon: str = ":material/info:") -> None:
     """Show a message."""
     st.info(f"**{message.heading}.** {plain(message.sentence)}", icon=icon)
+
+
+def show_notice() -> None:
+    """Show once what the last click did."""
+    if state().notice:
+        st.toast(plain(state().notice), icon=":material/check:")
+        state().notice = ""
 
 
 def show_failure(error: ClientError) -> None:

@@ -4,7 +4,7 @@ import streamlit as st
 
 from clipsearch.client import ClientError
 from clipsearch_demo.ui.managing import managing
-from clipsearch_demo.ui.notices import show_page_failure
+from clipsearch_demo.ui.notices import show_notice, show_page_failure
 from clipsearch_demo.ui.searching import searching
 from clipsearch_demo.ui.theme import ICON, stylesheet
 
@@ -20,6 +20,7 @@ def main() -> None:
         ],
         position="top",
     )
+    show_notice()
     try:
         view.run()
     except ClientError as error:

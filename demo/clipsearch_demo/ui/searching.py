@@ -36,9 +36,6 @@ def searching() -> None:
     wanted = searchbar()
     search = Search(wanted, collection, condition, page_size)
     seen.show(search)
-    if seen.notice:
-        st.toast(seen.notice, icon=":material/check:")
-        seen.notice = ""
     st.html(markup.to_the_top(seen.turns), unsafe_allow_javascript=True)
     if wanted.is_empty:
         if wanted.without:

@@ -27,5 +27,10 @@ def icon_address() -> str:
 
 
 def stylesheet() -> str:
-    """Return the page's style sheet, in an element of its own."""
-    return f"<style>{(Path(__file__).parent / 'style.css').read_text(encoding='utf-8')}</style>"
+    """Return the page's style sheet, in an element of its own.
+
+    Beside it is something else, which it hides: what is nothing but style Streamlit applies after all the rest, and
+    until then the page would look different.
+    """
+    style = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
+    return f'<style>{style}</style><span class="style-only"></span>'
