@@ -45,14 +45,16 @@ def test_details_on_a_phone(phone: Page, address: str, screenshot: Screenshot) -
 
 def test_nothing_moves_when_pictures_arrive(shop: Shop) -> None:
     held: list[Route] = []
-    shop.page.route("**/pictures/**", held.append)
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    shop.page.route("**/pictures/**", hold)
     shop.open("q=a+hat")
     shop.page.evaluate("document.fonts.ready")
     without = [shop.products.nth(place).bounding_box() for place in range(8)]
     assert held
-    shop.page.unroute("**/pictures/**")
-    for picture in held:
-        picture.continue_()
+    shop.page.unroute("**/pictures/**")  # lets go of those that are held
     shop.page.wait_for_function("document.querySelector('article.product img').naturalWidth > 0")
     assert [shop.products.nth(place).bounding_box() for place in range(8)] == without
 

@@ -122,6 +122,24 @@ def test_what_is_missing_is_told(shop: Shop, tmp_path: Path, title: str, content
     expect(dialog.get_by_test_id("stAlert")).to_contain_text(complaint)
 
 
+def start_import(page: Page, path: str, metadata: str = "") -> None:
+    page.get_by_label("Path below the server's imports directory").fill(path)
+    page.get_by_label("Metadata file, if there is one").fill(metadata)
+    page.get_by_role("button", name="Import").click()
+
+
+@pytest.fixture(name="feed")
+def _feed(catalogue: Path) -> Path:
+    """So many pictures that their import can be watched."""
+    feed = catalogue / "feed"
+    feed.mkdir()
+    for copy in range(10):
+        for picture in (catalogue / "images").iterdir():
+            (feed / f"{copy}-{picture.name}").hardlink_to(picture)
+    return feed
+
+
+@pytest.mark.usefixtures("feed")
 def test_a_rebuild_and_an_import_are_watched(shop: Shop, screenshot: Screenshot) -> None:
     page = shop.page
     shop.open()
@@ -129,20 +147,23 @@ def test_a_rebuild_and_an_import_are_watched(shop: Shop, screenshot: Screenshot)
     expect(page.get_by_text("Newer than the index")).to_be_visible()
     expect(page.get_by_test_id("stMetric").filter(has_text="Products")).to_contain_text("300")
     page.get_by_role("button", name="Rebuild").click()
-    expect(page.get_by_text("The index of default was rebuilt")).to_be_visible()
+    expect(page.get_by_text("The rebuild of default is done")).to_be_visible()
 
     page.get_by_text("New collection").click()
     page.get_by_label("Name").fill("copies")
     page.get_by_role("button", name="Make it").click()
     expect(page.get_by_text("The collection copies is there.")).to_be_visible()
     expect(page.get_by_role("heading", name="The collection copies")).to_be_visible()
-    page.get_by_label("Path below the server's imports directory").fill("images")
-    page.get_by_label("Metadata file, if there is one").fill("metadata.jsonl")
-    page.get_by_role("button", name="Import").click()
-    expect(page.get_by_text("Importing into copies: ")).to_be_visible()
-    expect(page.get_by_text("The import into copies is done")).to_be_visible()
-    expect(page.get_by_test_id("stMetric").filter(has_text="Products")).to_contain_text("300")
+    start_import(page, "feed")
+    expect(page.get_by_text(re.compile(r"Importing into copies: embedding [\d,]+ of 3,000"))).to_be_visible()
+    growing = page.get_by_test_id("stMetric").filter(has_text="Products")
+    expect(growing).to_contain_text(re.compile(r"\+[\d,]+ a second"))
     screenshot(page, "catalogue-desktop")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("The import into copies was cancelled")).to_be_visible()
+
+    start_import(page, "images", "metadata.jsonl")
+    expect(page.get_by_text("The import into copies is done")).to_be_visible()
     page.get_by_role("link", name="Search").click()
     expect(shop.products).to_have_count(24)
     expect(page.get_by_role("combobox", name="Collection")).to_have_value("copies")
@@ -153,6 +174,5 @@ def test_a_rebuild_and_an_import_are_watched(shop: Shop, screenshot: Screenshot)
 def test_an_import_that_cannot_begin(shop: Shop) -> None:
     shop.open()
     shop.page.get_by_role("link", name="Catalogue").click()
-    shop.page.get_by_label("Path below the server's imports directory").fill("no-such-directory")
-    shop.page.get_by_role("button", name="Import").click()
+    start_import(shop.page, "no-such-directory")
     expect(shop.alert).to_contain_text("no-such-directory")

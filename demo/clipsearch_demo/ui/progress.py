@@ -11,12 +11,12 @@ BRIEF_S = 3.0
 SHOWN = 8
 
 WORDS = {
-    "rebuild": ("Rebuilding the index of {}", "The index of {} was rebuilt", "Rebuilding the index of {} failed"),
-    "import": ("Importing into {}", "The import into {} is done", "The import into {} failed"),
-    "export": ("Exporting {}", "The export of {} is done", "The export of {} failed"),
-    "snapshot": ("Taking a snapshot", "The snapshot is taken", "The snapshot failed"),
+    "rebuild": ("Rebuilding the index of {}", "The rebuild of {}"),
+    "import": ("Importing into {}", "The import into {}"),
+    "export": ("Exporting {}", "The export of {}"),
+    "snapshot": ("Taking a snapshot", "The snapshot"),
 }
-"""What to call an operation that runs, went well, or failed."""
+"""What to call an operation while it runs, and when it is over."""
 
 
 @st.fragment(run_every=BRIEF_S)
@@ -50,12 +50,9 @@ def _job(one: OperationState, place: int) -> None:
         st.progress(share(one), text=f"{title(one)}: {stage(one)}")
         st.button("Cancel", key=f"cancel-{place}", on_click=_cancel, args=(one.name,))
         return
-    began = f"begun at {progress.start_time.astimezone():%H:%M:%S}"
-    if one.error is not None:
-        why = "cancelled" if isinstance(one.error, Cancelled) else one.error.message
-        st.markdown(f":material/error: **{title(one)}** ({plain(why)}), {began}")
-        return
-    st.markdown(f":material/check_circle: **{title(one)}**, {began}")
+    icon = ":material/check_circle:" if one.error is None else ":material/error:"
+    why = "" if one.error is None or isinstance(one.error, Cancelled) else f": {plain(one.error.message)}"
+    st.markdown(f"{icon} **{title(one)}**{why}, begun at {progress.start_time.astimezone():%H:%M:%S}")
 
 
 def _cancel(name: str) -> None:
@@ -67,9 +64,12 @@ def _cancel(name: str) -> None:
 
 def title(one: OperationState) -> str:
     """Return what an operation does, or did."""
-    running, done, failed = WORDS[one.kind]
-    said = running if not one.progress.done else done if one.error is None else failed
-    return said.format(one.progress.collection)
+    running, over = (words.format(one.progress.collection) for words in WORDS[one.kind])
+    if not one.progress.done:
+        return running
+    if one.error is None:
+        return f"{over} is done"
+    return f"{over} was cancelled" if isinstance(one.error, Cancelled) else f"{over} failed"
 
 
 def stage(one: OperationState) -> str:
