@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from clipsearch.settings import Settings
 from clipsearch_demo.catalogue.write import write_catalogue
@@ -123,7 +123,10 @@ class Screenshot:
     def __call__(self, page: Page, name: str) -> None:
         if self._directory is None:
             return
-        # A toast or a spinner would be another picture each time.
-        page.wait_for_function("[...document.images].every(image => image.loading == 'lazy' || image.complete)")
+        expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+        page.wait_for_function("[...document.images].every(image => image.complete || image.loading == 'lazy')")
         self._directory.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=self._directory / f"{name}.jpg", type="jpeg", quality=82, animations="disabled")
+        # Without what passes by: it would be another picture each time.
+        style = "[data-testid=stToast] { display: none } [data-stale=true] { opacity: 1 !important }"
+        path = self._directory / f"{name}.jpg"
+        page.screenshot(path=path, type="jpeg", quality=82, animations="disabled", style=style)

@@ -1,5 +1,7 @@
 // Texts whose contrast with what lies behind them is below 4.5 to 1 (WCAG 2 AA); those of disabled controls are exempt.
+// So are icons beside their words, and a slider's values, which stand above the knob that they are inside of.
 () => {
+  const EXEMPT = ':disabled, [data-testid=stIconMaterial], [data-testid=stSliderThumbValue]';
   const numbers = colour => { const found = colour.match(/[\d.]+/g).map(Number); return found.length < 4 ? [...found, 1] : found; };
   const over = (top, below) => [0, 1, 2].map(i => top[i] * top[3] + below[i] * (1 - top[3])).concat(1);
   const luminance = colour => {
@@ -14,7 +16,7 @@
   const weak = [];
   for (const element of document.querySelectorAll('[data-testid=stApp] *')) {
     const own = [...element.childNodes].some(node => node.nodeType === 3 && node.textContent.trim());
-    if (!own || !element.offsetParent || element.closest(':disabled, [data-testid=stIconMaterial]')) continue;
+    if (!own || !element.offsetParent || element.closest(EXEMPT)) continue;
     const back = behind(element);
     const [a, b] = [luminance(over(numbers(getComputedStyle(element).color), back)), luminance(back)];
     const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);

@@ -11,7 +11,7 @@ from clipsearch_demo.ui.roles import Roles, price_of, title_of
 from clipsearch_demo.ui.state import state
 
 
-@st.dialog("Product", width="large")
+@st.dialog("Product", width="medium")
 def show_details(item_id: str, collection: str, roles: Roles) -> None:
     """Show an item as it is stored now, over the page."""
     try:

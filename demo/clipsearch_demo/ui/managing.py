@@ -8,7 +8,6 @@ import streamlit as st
 from clipsearch.client import ClientError, CollectionStats
 from clipsearch_demo.ui.collection_picker import new_collection, pick_collection
 from clipsearch_demo.ui.connection import client
-from clipsearch_demo.ui.header import header
 from clipsearch_demo.ui.notices import show_failure
 from clipsearch_demo.ui.progress import LIVE_S, jobs
 
@@ -27,7 +26,6 @@ def managing() -> None:
     with st.sidebar:
         collection = pick_collection()
         new_collection()
-    header()
     st.subheader(f"The collection {collection}")
     _live(collection)
     left, right = st.columns(2)

@@ -92,7 +92,8 @@ def _shown(value: object) -> str:
 
 def to_the_top(turn: int) -> str:
     """Return a script that shows the page from its top; it runs once for each ``turn``."""
-    return f"<script>/* {turn} */ document.querySelector('[data-testid=stMain]').scrollTo(0, 0)</script>"
+    script = f"/* {turn} */ document.querySelector('[data-testid=stMain]').scrollTo(0, 0)"
+    return f'<script>{script}</script><span class="unseen"></span>'
 
 
 def headline(said: str, page: int, count: int, order: str) -> str:

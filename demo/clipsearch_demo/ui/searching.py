@@ -3,6 +3,7 @@
 import time
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from clipsearch.client import ClientError, Facets
 from clipsearch_demo.ui import markup, messages
@@ -11,7 +12,6 @@ from clipsearch_demo.ui.cards import Product, grid
 from clipsearch_demo.ui.collection_picker import pick_collection
 from clipsearch_demo.ui.connection import client, facets
 from clipsearch_demo.ui.filters import filters
-from clipsearch_demo.ui.header import header
 from clipsearch_demo.ui.notices import show
 from clipsearch_demo.ui.progress import jobs_in_brief
 from clipsearch_demo.ui.query import described
@@ -20,8 +20,8 @@ from clipsearch_demo.ui.searchbar import searchbar
 from clipsearch_demo.ui.state import PAGE_SIZES, Answer, Browsing, Search, State, state
 
 
-def searching() -> None:
-    """Show the view; raises ClientError where the server cannot answer."""
+def searching(top: DeltaGenerator) -> None:
+    """Show the view, with the button to add a product in ``top``; raises ClientError where the server cannot answer."""
     seen = state()
     with st.sidebar:
         collection = pick_collection()
@@ -30,7 +30,7 @@ def searching() -> None:
         condition = filters(known, roles)
         page_size = st.selectbox("Products on a page", PAGE_SIZES, index=1, key="page_size", persist_state="session")
         jobs_in_brief()
-    with header(), st.container(key="add-here", width="content"):
+    with top, st.container(key="add-here", width="content"):
         if st.button("Add a product", key="add", icon=":material/add:"):
             show_adding(collection, roles, known)
     wanted = searchbar()

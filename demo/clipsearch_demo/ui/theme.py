@@ -33,4 +33,4 @@ def stylesheet() -> str:
     until then the page would look different.
     """
     style = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
-    return f'<style>{style}</style><span class="style-only"></span>'
+    return f'<style>{style}</style><span class="unseen"></span>'
