@@ -61,7 +61,7 @@ class Pictures:
         try:
             root, file = directory.resolve(), (directory / path).resolve()
             inside = file.is_relative_to(root) and file.suffix.lower() in SUFFIXES and file.is_file()
-        except OSError:  # a name too long for a file, a loop of links: none of them a picture
+        except (OSError, RuntimeError):  # a name too long for a file, a loop of links: none of them a picture
             return None
         return file if inside else None
 
