@@ -8,8 +8,8 @@ import pyarrow.parquet
 import pytest
 from click.testing import CliRunner, Result
 
-from clipsearch.embed_job.sources import open_lines
 from clipsearch.cli.shell import shell
+from clipsearch.embed_job.sources import open_lines
 from tests.unit.client.fake_server import DIMENSION, Fake, vector_of
 
 
