@@ -119,11 +119,9 @@ class WorkDirectory:
                 path.unlink()
 
     def remove(self) -> None:
-        """Remove the directory of a finished job, the note last: until then it says that all is done."""
-        for path in self.path.iterdir():
-            if path not in {self._lock_path, self._progress}:
-                path.unlink()
-        self._progress.unlink()
+        """Remove the directory of a finished job. While the note is there, it says that all is done."""
+        for path in (self.vectors, self.ids, self.rejects, self._progress):
+            path.unlink(missing_ok=True)
         shutil.rmtree(self.path)
 
 
