@@ -26,14 +26,17 @@ def vector_of(content: str | bytes) -> Vector:
 class HashEngine:
     """Embeds by hashing, in blocks of ``block``. An empty text has a problem.
 
-    Loses its server when asked for more than ``lost_after`` items; ``recovered`` is what it is from then on.
+    Loses its server when asked for more than ``lost_after`` items. ``seen`` has the ids of those it has embedded.
     """
 
-    def __init__(self, model: Model = MODEL, block: int = 7, lost_after: int | None = None) -> None:
+    def __init__(
+        self, model: Model = MODEL, block: int = 7, lost_after: int | None = None, remember: bool = True
+    ) -> None:
         self.model = model
         self.block = block
         self.lost_after = lost_after
         self.recoveries = 0
+        self.remember = remember
         self.seen: list[str] = []
 
     def embed(self, items: Iterable[Item], kind: Kind) -> Iterator[list[Outcome]]:
@@ -43,7 +46,8 @@ class HashEngine:
             if self.lost_after is not None and done + len(block) > self.lost_after:
                 raise EngineLost("gone")
             done += len(block)
-            self.seen += [item.id for item in block]
+            if self.remember:
+                self.seen += [item.id for item in block]
             yield [(item, self.outcome(item)) for item in block]
 
     def outcome(self, item: Item) -> Vector | Problem:
