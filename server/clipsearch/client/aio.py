@@ -135,7 +135,7 @@ class AsyncClient:
 
     def stream_embed(
         self,
-        items: Iterable[tuple[Key, Input]] | AsyncIterable[tuple[Key, Input]],
+        items: Iterable[tuple[Key, Input | ClientError]] | AsyncIterable[tuple[Key, Input | ClientError]],
         *,
         window: int = DEFAULT_WINDOW,
         in_order: bool = False,
@@ -282,13 +282,13 @@ class AsyncClient:
                 raise not_ready(timeout)
             await self._connection.sleep(HEALTH_POLL_S)
 
-    async def _prepare(self, item: Input) -> embedding_pb2.EmbedInput | ClientError:
+    async def _prepare(self, item: Input | ClientError) -> embedding_pb2.EmbedInput | ClientError:
         if isinstance(item, Path):
             return await asyncio.to_thread(self._requests.embed_input, item)
         return self._requests.embed_input(item)
 
     async def _prepare_pairs(
-        self, items: Iterable[tuple[Key, Input]] | AsyncIterable[tuple[Key, Input]]
+        self, items: Iterable[tuple[Key, Input | ClientError]] | AsyncIterable[tuple[Key, Input | ClientError]]
     ) -> AsyncGenerator[streams.Prepared[Key], None]:
         async for key, item in each(items):
             yield key, await self._prepare(item)

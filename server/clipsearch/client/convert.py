@@ -142,7 +142,13 @@ def vector(message: common_pb2.Embedding) -> Vector:
     """Return the vector of an embedding in either format, float32 [dimension], writable and owned by the caller."""
     if message.WhichOneof("encoding") == "float16":
         return np.frombuffer(message.float16, "<f2").astype(np.float32)
+    # Serialised, packed floats lie behind a tag and a length as numpy needs them; each component as a Python float
+    # would take ten times as long. Where there is more (a field of a later version), the slow way it is.
     values = message.float32.values
+    size = 4 * len(values)
+    data = message.float32.SerializeToString()
+    if len(data) == 1 + (size.bit_length() + 6) // 7 + size:
+        return np.frombuffer(data[-size:], "<f4").astype(np.float32)
     return np.fromiter(values, np.float32, len(values))
 
 

@@ -95,8 +95,10 @@ class Requests:
             priority=convert.priority_value(priority),
         )
 
-    def embed_input(self, item: Input) -> embedding_pb2.EmbedInput | ClientError:
+    def embed_input(self, item: Input | ClientError) -> embedding_pb2.EmbedInput | ClientError:
         """Make the message of one input of many, or the error that takes its place."""
+        if isinstance(item, ClientError):
+            return item
         return convert.or_error(lambda: convert.embed_input(item), self.max_payload_bytes)
 
     def batch_embed(

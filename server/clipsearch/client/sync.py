@@ -133,7 +133,7 @@ class Client:
 
     def stream_embed(
         self,
-        items: Iterable[tuple[Key, Input]],
+        items: Iterable[tuple[Key, Input | ClientError]],
         *,
         window: int = DEFAULT_WINDOW,
         in_order: bool = False,
@@ -144,9 +144,10 @@ class Client:
 
         At most ``window`` items (and one message limit's worth of bytes) are taken and not handed back; ids are yours
         and of any type. Results come as they finish, or as sent with ``in_order``; an item that fails yields its
-        ClientError. The iterable runs in this thread, and while it blocks no results come. ``timeout`` is for the whole
-        stream. A stream that breaks is not retried, as part of its answers is already yours: it raises, and the error's
-        ``unanswered`` lists the ids to send again.
+        ClientError, and so does one that is given as a ClientError because there is nothing to send. The iterable runs
+        in this thread, and while it blocks no results come. ``timeout`` is for the whole stream. A stream that breaks
+        is not retried, as part of its answers is already yours: it raises, and the error's ``unanswered`` lists the ids
+        to send again.
         """
         convert.priority_value(priority)
         return streams.blocking(
