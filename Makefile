@@ -20,6 +20,7 @@ lint: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
+	$(BIN)/mypy examples
 
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest

@@ -37,7 +37,7 @@ CHANGED = 1000
 TURNS = 3
 TICK_S = 0.001
 PAGE = [("category",), ("colour",), ("brand",), ("price",)]
-FILTERS = {"": "all items", 'category = "dress" AND price < 50': "1 in 80", "price > 20": "24 in 25"}
+FILTERS = {"": "all items", 'category = "dress" AND price < 50': "1 in 88 items", "price > 20": "97 in 100 items"}
 
 CATEGORIES = ["dress", "shirt", "shoe", "bag", "hat", "sofa", "lamp", "cup"]
 COLOURS = ["red", "blue", "green", "black", "white", "grey", "pink", "yellow", "navy", "teal"]
