@@ -20,6 +20,7 @@ lint: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
+	$(BIN)/mypy examples
 
 # All but the browser tests, which need a browser.
 unit: $(VENV)/.dev

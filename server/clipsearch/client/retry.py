@@ -31,6 +31,7 @@ _REPEATABLE = {
         "GetItem",
         "ListItems",
         "ListCollections",
+        "GetFacets",
         "GetCollectionStats",
     ),
     "google.longrunning.Operations": ("GetOperation", "ListOperations", "WaitOperation", "CancelOperation"),
