@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from click.testing import CliRunner
@@ -75,7 +76,7 @@ def address(server: Running, catalogue: Path, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A visitor's window, as large as a laptop's; what the page logs as an error fails the test."""
+    """A visitor's window, as large as a laptop's; errors, and requests to anybody else, fail the test."""
     with browser.new_context(viewport=DESKTOP) as context:  # type: ignore[arg-type]
         yield from watched(context.new_page())
 
@@ -91,9 +92,15 @@ def watched(page: Page) -> Iterator[Page]:
     page.set_default_timeout(TIMEOUT_MS)
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("requestfailed", lambda request: errors.append(request.url) if "127.0.0.1" not in request.url else None)
+    # The page needs nobody else: no fonts, no icons, no usage data.
+    page.on("request", lambda request: errors.append(request.url) if is_foreign(request.url) else None)
     yield page
     assert errors == []
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+
+
+def is_foreign(url: str) -> bool:
+    return url.startswith(("http", "ws")) and urlsplit(url).hostname != "127.0.0.1"
 
 
 @pytest.fixture

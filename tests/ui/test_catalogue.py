@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from clipsearch.client import Client
+from clipsearch.client import Client, NewItem
 from clipsearch_demo.catalogue.render import render
 from clipsearch_demo.catalogue.specs import generate_specs
 from tests.fetch_server import FetchServer
@@ -67,6 +67,8 @@ def test_a_product_is_added_found_and_deleted(shop: Shop, vase: Path, server: Ru
         "description": "Blown by hand.",
     }
 
+    shop.tick("Colour", "glass green")
+    expect(shop.products).to_have_count(1)
     page.get_by_role("button", name="Details").first.click()
     expect(dialog).to_contain_text("Blown by hand.")
     expect(dialog).to_contain_text(item.id)
@@ -76,6 +78,8 @@ def test_a_product_is_added_found_and_deleted(shop: Shop, vase: Path, server: Ru
     dialog.get_by_role("button", name="Delete this product").click()
     dialog.get_by_role("button", name="Delete for good").click()
     expect(page.get_by_text(f"“{title}” was deleted.")).to_be_visible()
+    # The colour is gone with its only product, and so is the filter by it.
+    expect(shop.products).to_have_count(24)
     expect(first).not_to_contain_text(title)
     with Client(server.address) as client:
         assert list(client.catalogue.list_items(filter='colour = "glass green"')) == []
@@ -128,12 +132,35 @@ def start_import(page: Page, path: str, metadata: str = "") -> None:
     page.get_by_role("button", name="Import").click()
 
 
+def test_another_collection(shop: Shop, server: Running) -> None:
+    with Client(server.address) as client:
+        client.catalogue.create_collection("rarities")
+        client.catalogue.upsert([rarity("a", 4000), rarity("b", 5000)], collection="rarities")
+        shop.open("q=mug")
+        shop.tick("Colour", "red")
+        shop.all_cards_say("· red")
+        shop.page.get_by_role("button", name="More like this").first.click()
+        expect(shop.headline).to_contain_text("like ")
+        shop.pick("Collection", "rarities")
+        expect(shop.headline).to_have_text("All products")
+        expect(shop.products).to_have_count(2)
+        assert shop.prices() == [4000, 5000]
+        client.catalogue.delete_collection("rarities")
+    # It is gone meanwhile: the page goes on with the default one.
+    shop.page.get_by_role("button", name="Search", exact=True).click()
+    expect(shop.products).to_have_count(24)
+
+
+def rarity(name: str, price: float) -> NewItem:
+    return NewItem(name, text=f"a blue mauritius {name}", metadata={"title": f"Rarity {name}", "price": price})
+
+
 @pytest.fixture(name="feed")
 def _feed(catalogue: Path) -> Path:
     """So many pictures that their import can be watched."""
     feed = catalogue / "feed"
     feed.mkdir()
-    for copy in range(10):
+    for copy in range(20):
         for picture in (catalogue / "images").iterdir():
             (feed / f"{copy}-{picture.name}").hardlink_to(picture)
     return feed
@@ -155,10 +182,13 @@ def test_a_rebuild_and_an_import_are_watched(shop: Shop, screenshot: Screenshot)
     expect(page.get_by_text("The collection copies is there.")).to_be_visible()
     expect(page.get_by_role("heading", name="The collection copies")).to_be_visible()
     start_import(page, "feed")
-    expect(page.get_by_text(re.compile(r"Importing into copies: embedding [\d,]+ of 3,000"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"Importing into copies: embedding [\d,]+ of 6,000"))).to_be_visible()
     growing = page.get_by_test_id("stMetric").filter(has_text="Products")
     expect(growing).to_contain_text(re.compile(r"\+[\d,]+ a second"))
     screenshot(page, "catalogue-desktop")
+    page.get_by_role("link", name="Search").click()
+    expect(page.get_by_test_id("stSidebar").get_by_text("Importing into copies")).to_be_visible()
+    page.get_by_role("link", name="Catalogue").click()
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text("The import into copies was cancelled")).to_be_visible()
 

@@ -9,7 +9,7 @@ import streamlit as st
 from clipsearch.client import Hit, Item
 from clipsearch_demo.ui import markup
 from clipsearch_demo.ui.connection import pictures
-from clipsearch_demo.ui.details import show_details
+from clipsearch_demo.ui.details import forget_deletion, show_details
 from clipsearch_demo.ui.query import Example
 from clipsearch_demo.ui.roles import Roles, title_of
 from clipsearch_demo.ui.searchbar import look_like
@@ -55,4 +55,5 @@ def _card(place: int, product: Product, roles: Roles, collection: str) -> None:
                 args=(Example(name=title, thumbnail=address, item_id=product.id),),
             )
             if st.button("Details", key=f"details-{place}", type="tertiary"):
+                forget_deletion()
                 show_details(product.id, collection, roles)

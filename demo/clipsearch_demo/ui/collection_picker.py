@@ -16,7 +16,9 @@ def pick_collection() -> str:
     first = names.index(DEFAULT) if DEFAULT in names else 0
     if st.session_state.get("collection") not in names:
         st.session_state.pop("collection", None)
-    picked = st.selectbox("Collection", names, index=first, key="collection", persist_state="session")
+    picked = st.selectbox(
+        "Collection", names, index=first, key="collection", persist_state="session", on_change=state().leave_collection
+    )
     return picked or DEFAULT
 
 
@@ -39,4 +41,5 @@ def _make() -> None:
         st.session_state["collection-problem"] = error
         return
     st.session_state["collection"] = name
+    state().leave_collection()
     state().notice = f"The collection {name} is there."

@@ -10,6 +10,13 @@ from clipsearch_demo.ui.pictures import LARGE_PX
 from clipsearch_demo.ui.roles import Roles, price_of, title_of
 from clipsearch_demo.ui.state import state
 
+_ASKED = "delete-asked"
+
+
+def forget_deletion() -> None:
+    """Forget that a deletion was asked for: the question was left unanswered when the details were closed."""
+    st.session_state.pop(_ASKED, None)
+
 
 @st.dialog("Product", width="medium")
 def show_details(item_id: str, collection: str, roles: Roles) -> None:
@@ -32,10 +39,9 @@ def show_details(item_id: str, collection: str, roles: Roles) -> None:
 
 def _deletion(item_id: str, title: str, collection: str) -> None:
     """Delete the item, once that was asked for twice."""
-    asked = "delete-asked"
-    if st.session_state.get(asked) != item_id:
+    if st.session_state.get(_ASKED) != item_id:
         if st.button("Delete this product", key="delete", icon=":material/delete:"):
-            st.session_state[asked] = item_id
+            st.session_state[_ASKED] = item_id
             st.rerun(scope="fragment")
         return
     with st.container(key="delete-really", horizontal=True, vertical_alignment="center"):
@@ -46,10 +52,10 @@ def _deletion(item_id: str, title: str, collection: str) -> None:
             except ClientError as error:
                 show_failure(error)
                 return
-            del st.session_state[asked]
+            del st.session_state[_ASKED]
             was = "was deleted" if item_id not in deleted.missing_ids else "had been deleted already"
             state().wrote(f"“{title}” {was}.")
             st.rerun()
         if st.button("Keep it", key="keep"):
-            del st.session_state[asked]
+            del st.session_state[_ASKED]
             st.rerun(scope="fragment")

@@ -63,29 +63,24 @@ def _field(facet: FieldFacet, round_: int) -> str:
     if _is_range(facet):
         return _range(facet, label, key)
     counts = {one.value: one.count for one in facet.values}
-    if len(counts) <= FEW:
-        chosen = st.pills(
-            label,
-            list(counts),
-            selection_mode="multi",
-            key=key,
-            format_func=lambda value: f"{_word(value)} ({counts.get(value, 0):,})",
-            persist_state="session",
-        )
+    # What was ticked may be gone since: its last product was deleted.
+    st.session_state[key] = [value for value in st.session_state.get(key, []) if value in counts]
+
+    def words(value: Value) -> str:
+        return f"{_word(value)} ({counts[value]:,})"
+
+    values = list(counts)
+    if len(values) <= FEW:
+        chosen = st.pills(label, values, selection_mode="multi", key=key, format_func=words, persist_state="session")
     else:
-        chosen = st.multiselect(
-            label,
-            list(counts),
-            key=key,
-            format_func=lambda value: f"{_word(value)} ({counts.get(value, 0):,})",
-            placeholder="Any",
-            persist_state="session",
-        )
+        chosen = st.multiselect(label, values, key=key, format_func=words, placeholder="Any", persist_state="session")
     return any_of(facet.name, chosen)
 
 
 def _range(facet: FieldFacet, label: str, key: str) -> str:
     lowest, highest = math.floor(facet.minimum or 0), math.ceil(facet.maximum or 0)
+    # Another range is another slider: what was chosen may lie outside of it.
+    key = f"{key}-{lowest}-{highest}"
     low, high = st.slider(label, lowest, highest, (lowest, highest), key=key, persist_state="session")
     return between(facet.name, low if low > lowest else None, high if high < highest else None)
 

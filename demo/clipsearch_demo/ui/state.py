@@ -90,6 +90,12 @@ class State:
         self.notice = notice
         self.browsing = None
 
+    def leave_collection(self) -> None:
+        """Forget what is of the collection that was shown: what was ticked, and the item that others are to be like."""
+        self.filter_round += 1
+        if self.example is not None and self.example.item_id:
+            self.set_example(None)
+
     def set_example(self, example: Example | None) -> None:
         """Search by another picture, or by none."""
         self.example = example
