@@ -1,5 +1,6 @@
 #!/bin/sh
-# Regenerates clipsearch.v1 from proto/ into the given root (default: server), or lints with `--lint`.
+# Regenerates clipsearch.v1 from proto/ into the given root (default: server), or lints with `--lint`, or makes the Go
+# stubs that examples/go needs in a directory with `--go DIRECTORY`.
 # Needs the dev extra; PYTHON names its interpreter.
 set -eu
 cd "$(dirname "$0")/.."
@@ -17,6 +18,18 @@ if [ "${1:-}" = --lint ]; then
     "$python" -m grpc_tools.protoc -Iproto "-I$work/include" "-I$include" --include_source_info --include_imports \
         --descriptor_set_out="$work/image" proto/clipsearch/v1/*.proto
     "$bin/buf" lint "$work/image#format=binpb" --path clipsearch --config proto/buf.yaml
+    exit
+fi
+
+if [ "${1:-}" = --go ]; then
+    package=clipsearch-example/clipsearchv1
+    files="clipsearch/v1/common.proto clipsearch/v1/search.proto"
+    options=module=$package
+    for file in $files; do
+        options=$options,M$file=$package
+    done
+    "$python" -m grpc_tools.protoc -Iproto "-I$include" --go_out="$2" --go-grpc_out="$2" \
+        --go_opt="$options" --go-grpc_opt="$options" $files
     exit
 fi
 

@@ -56,6 +56,11 @@ class CatalogueServiceStub(object):
                 request_serializer=clipsearch_dot_v1_dot_catalogue__pb2.ListItemsRequest.SerializeToString,
                 response_deserializer=clipsearch_dot_v1_dot_catalogue__pb2.ListItemsResponse.FromString,
                 _registered_method=True)
+        self.GetFacets = channel.unary_unary(
+                '/clipsearch.v1.CatalogueService/GetFacets',
+                request_serializer=clipsearch_dot_v1_dot_catalogue__pb2.GetFacetsRequest.SerializeToString,
+                response_deserializer=clipsearch_dot_v1_dot_catalogue__pb2.GetFacetsResponse.FromString,
+                _registered_method=True)
         self.RebuildIndex = channel.unary_unary(
                 '/clipsearch.v1.CatalogueService/RebuildIndex',
                 request_serializer=clipsearch_dot_v1_dot_catalogue__pb2.RebuildIndexRequest.SerializeToString,
@@ -126,6 +131,15 @@ class CatalogueServiceServicer(object):
     def ListItems(self, request, context):
         """Lists items in the order in which they were last written, a page at a time. An item that is written while a list is
         being read may appear again at its end; none that stays is left out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetFacets(self, request, context):
+        """Counts what the metadata of a collection hold: for each field how many items have it, its most common values, and the
+        range of its numbers. The counts are exact, of one state of the collection. The first count of a filter and set of
+        fields reads all metadata that the filter lets through; it is kept, and later ones read what was written since.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -228,6 +242,11 @@ def add_CatalogueServiceServicer_to_server(servicer, server):
                     servicer.ListItems,
                     request_deserializer=clipsearch_dot_v1_dot_catalogue__pb2.ListItemsRequest.FromString,
                     response_serializer=clipsearch_dot_v1_dot_catalogue__pb2.ListItemsResponse.SerializeToString,
+            ),
+            'GetFacets': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetFacets,
+                    request_deserializer=clipsearch_dot_v1_dot_catalogue__pb2.GetFacetsRequest.FromString,
+                    response_serializer=clipsearch_dot_v1_dot_catalogue__pb2.GetFacetsResponse.SerializeToString,
             ),
             'RebuildIndex': grpc.unary_unary_rpc_method_handler(
                     servicer.RebuildIndex,
@@ -379,6 +398,33 @@ class CatalogueService(object):
             '/clipsearch.v1.CatalogueService/ListItems',
             clipsearch_dot_v1_dot_catalogue__pb2.ListItemsRequest.SerializeToString,
             clipsearch_dot_v1_dot_catalogue__pb2.ListItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetFacets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clipsearch.v1.CatalogueService/GetFacets',
+            clipsearch_dot_v1_dot_catalogue__pb2.GetFacetsRequest.SerializeToString,
+            clipsearch_dot_v1_dot_catalogue__pb2.GetFacetsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,11 @@ class CatalogueServiceStub:
     """Lists items in the order in which they were last written, a page at a time. An item that is written while a list is
     being read may appear again at its end; none that stays is left out.
     """
+    GetFacets: _grpc.UnaryUnaryMultiCallable[_catalogue_pb2.GetFacetsRequest, _catalogue_pb2.GetFacetsResponse]
+    """Counts what the metadata of a collection hold: for each field how many items have it, its most common values, and the
+    range of its numbers. The counts are exact, of one state of the collection. The first count of a filter and set of
+    fields reads all metadata that the filter lets through; it is kept, and later ones read what was written since.
+    """
     RebuildIndex: _grpc.UnaryUnaryMultiCallable[_catalogue_pb2.RebuildIndexRequest, _operations_pb2.Operation]
     """Builds the index of a collection anew, beside serving, and swaps it in. The operation's metadata is
     RebuildIndexMetadata, its response a RebuildIndexResponse. ABORTED while one runs.
@@ -98,6 +103,11 @@ class CatalogueServiceAsyncStub(CatalogueServiceStub):
     ListItems: _aio.UnaryUnaryMultiCallable[_catalogue_pb2.ListItemsRequest, _catalogue_pb2.ListItemsResponse]  # type: ignore[assignment]
     """Lists items in the order in which they were last written, a page at a time. An item that is written while a list is
     being read may appear again at its end; none that stays is left out.
+    """
+    GetFacets: _aio.UnaryUnaryMultiCallable[_catalogue_pb2.GetFacetsRequest, _catalogue_pb2.GetFacetsResponse]  # type: ignore[assignment]
+    """Counts what the metadata of a collection hold: for each field how many items have it, its most common values, and the
+    range of its numbers. The counts are exact, of one state of the collection. The first count of a filter and set of
+    fields reads all metadata that the filter lets through; it is kept, and later ones read what was written since.
     """
     RebuildIndex: _aio.UnaryUnaryMultiCallable[_catalogue_pb2.RebuildIndexRequest, _operations_pb2.Operation]  # type: ignore[assignment]
     """Builds the index of a collection anew, beside serving, and swaps it in. The operation's metadata is
@@ -174,6 +184,17 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_catalogue_pb2.ListItemsResponse, _abc.Awaitable[_catalogue_pb2.ListItemsResponse]]:
         """Lists items in the order in which they were last written, a page at a time. An item that is written while a list is
         being read may appear again at its end; none that stays is left out.
+        """
+
+    @_abc_1.abstractmethod
+    def GetFacets(
+        self,
+        request: _catalogue_pb2.GetFacetsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalogue_pb2.GetFacetsResponse, _abc.Awaitable[_catalogue_pb2.GetFacetsResponse]]:
+        """Counts what the metadata of a collection hold: for each field how many items have it, its most common values, and the
+        range of its numbers. The counts are exact, of one state of the collection. The first count of a filter and set of
+        fields reads all metadata that the filter lets through; it is kept, and later ones read what was written since.
         """
 
     @_abc_1.abstractmethod

@@ -1,7 +1,6 @@
 """``clipsearch embed`` through a server, and the files that it reads and writes."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +8,8 @@ import pyarrow.parquet
 import pytest
 from click.testing import CliRunner, Result
 
-from clipsearch.cli.embed_files import Block, NpyOutput, ParquetOutput, gathered, open_output
-from clipsearch.cli.embed_sources import open_source
 from clipsearch.cli.shell import shell
-from clipsearch.errors import ConfigError
+from clipsearch.embed_job.sources import open_lines
 from tests.unit.client.fake_server import DIMENSION, Fake, vector_of
 
 
@@ -88,16 +85,27 @@ def test_nothing_embedded(fake: Fake, tmp_path: Path) -> None:
     assert out.read_bytes() == b"an earlier run's"
 
 
-def test_broken_stream_leaves_the_old_file(fake: Fake, tmp_path: Path) -> None:
-    fake.stream_fails_after = 1
+def test_broken_stream_is_continued_by_the_same_command(fake: Fake, tmp_path: Path) -> None:
+    fake.stream_fails_after = 2
     source, out = tmp_path / "lines.txt", tmp_path / "out.npy"
-    source.write_text("a\nb\nc\n")
+    source.write_text("a\n\nb\nc\n")
     out.write_bytes(b"an earlier run's")
-    result = embed(fake, source, out)
+    result = embed(fake, "-", out, input=source.read_text())
     assert result.exit_code == 1
-    assert "Error: UNAVAILABLE" in result.stderr
+    assert "Error: the server went away" in result.stderr
+    assert f"2 items are kept in {out}.partial; the same command goes on from there" in result.stderr
     assert out.read_bytes() == b"an earlier run's"
-    assert {path.name for path in tmp_path.iterdir()} == {"lines.txt", "out.npy"}
+
+    fake.stream_fails_after = None
+    result = embed(fake, "-", out, input=source.read_text())
+    assert result.exit_code == 0, result.output
+    assert "2 items were embedded by an earlier run" in result.stderr
+    assert result.stdout.startswith(f"Embedded 3 items into {out} (")
+    np.testing.assert_allclose(np.load(out), [vector_of(text) for text in (b"a", b"b", b"c")], rtol=1e-6)
+    assert len((tmp_path / "out.npy.rejects.jsonl").read_text().splitlines()) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("lines.txt", "out.npy", "out.npy.ids.jsonl", "out.npy.rejects.jsonl"),
+    }
 
 
 def test_old_rejects_are_not_kept(fake: Fake, tmp_path: Path) -> None:
@@ -140,45 +148,6 @@ def test_totals_of_text_files(tmp_path: Path) -> None:
     for text, lines in (("", 0), ("a", 1), ("a\n", 1), ("a\n\nb", 3)):
         path = tmp_path / "lines.txt"
         path.write_text(text)
-        source = open_source(path)
+        source = open_lines(path, "text")
         assert source.total == lines
-        assert len(list(source.items(lambda *reject: None))) == lines
-
-
-def test_gathering_keeps_rows_and_order() -> None:
-    def blocks() -> Iterator[Block]:
-        for start in range(0, 10, 3):
-            ids = [str(i) for i in range(start, min(start + 3, 10))]
-            yield ids, np.array([[float(i)] for i in ids], np.float32)
-
-    joined = list(gathered(blocks(), rows=4))
-    assert [len(ids) for ids, _ in joined] == [6, 4]
-    for ids, vectors in joined:
-        assert [str(int(value)) for value in vectors[:, 0]] == ids
-
-
-def test_npy_header_grows_in_place(tmp_path: Path) -> None:
-    path = tmp_path / "x.npy"
-    with NpyOutput(path, 3) as output:
-        for start in range(0, 5000, 1000):
-            rows = np.arange(start * 3, (start + 1000) * 3, dtype=np.float32).reshape(1000, 3)
-            output.write([str(i) for i in range(start, start + 1000)], rows)
-        output.commit()
-    array = np.load(path)
-    assert np.array_equal(array, np.arange(15_000, dtype=np.float32).reshape(5000, 3))
-    assert len((tmp_path / "x.npy.ids.jsonl").read_text().splitlines()) == 5000
-
-
-@pytest.mark.parametrize("kind", [NpyOutput, ParquetOutput])
-def test_output_that_is_not_committed_leaves_nothing(tmp_path: Path, kind: type) -> None:
-    path = tmp_path / ("x.npy" if kind is NpyOutput else "x.parquet")
-    with pytest.raises(RuntimeError), open_output(path, 2, "hash") as output:
-        assert isinstance(output, kind)
-        output.write(["a"], np.zeros((1, 2), np.float32))
-        raise RuntimeError("stop")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_unknown_output_kind(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="must end in"):
-        open_output(tmp_path / "x", 2, "hash")
+        assert len(list(source.items())) == lines

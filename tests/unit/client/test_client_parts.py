@@ -52,8 +52,9 @@ def test_grpcs_own_retries_leave_out_what_must_not_be_done_twice() -> None:
     (method_config,) = config["methodConfig"]
     methods = {name["method"] for name in method_config["name"]}
     reads = {"GetModel", "Search", "BatchSearch", "GetItem", "ListItems", "ListCollections", "GetCollectionStats"}
+    reads |= {"GetFacets"}
     by_request_id = {"UpsertItems", "DeleteItems"}
-    operations = {"GetOperation", "WaitOperation", "CancelOperation"}
+    operations = {"GetOperation", "ListOperations", "WaitOperation", "CancelOperation"}
     assert methods == {"EmbedText", "EmbedImage", "BatchEmbed"} | reads | by_request_id | operations
     assert method_config["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE"]
     assert method_config["retryPolicy"]["maxAttempts"] == 5
