@@ -142,6 +142,18 @@ def speed_table() -> str:
     return "\n".join(["| on two cores, no GPU | |", "| --- | --- |", *(f"| {a} | {b} |" for a, b in rows)]) + "\n"
 
 
+def facets_table() -> str:
+    """What counting facets takes, as docs/facets.md shows it, from the committed result."""
+    result = _result("facets")
+    rows = [f"| {result['settings']['n']:,} items, eight fields | median | min … max |", "| --- | ---: | ---: |"]
+    for name, one in result["seconds"].items():
+        if name != "writing":
+            rows.append(f"| {name} | {one['median']:.3f} s | {one['low']:.3f} … {one['high']:.3f} |")
+    for name, late in result["loop_lateness_ms"].items():
+        rows.append(f"| an event loop wakes up late, {name} | {late['p50']:.2f} ms | p99 {late['p99']:.1f} |")
+    return _measured_on(result["environment"]) + "\n".join(rows) + "\n"
+
+
 D = 512
 GROWS: dict[str, Callable[[int, IvfPqShape], float]] = {
     "reading, writing": lambda n, shape: n,
@@ -203,6 +215,7 @@ if __name__ == "__main__":
     replace(DOCS / "benchmarks.md", "index", index_table())
     replace(DOCS / "benchmarks.md", "live", live_table())
     replace(DOCS / "index.md", "growth", growth_table())
+    replace(DOCS / "facets.md", "facets", facets_table())
     replace(DOCS / "catalogue.md", "faults", faults_table())
     replace(DOCS / "settings.md", "settings", markdown_table())
     replace(ROOT / "README.md", "figures", quality_table())

@@ -14,10 +14,15 @@ import pytest
 from tests.integration.support import ROOT, Running
 
 PACKAGES = Path("/usr/share/gocode")
-NEEDED = ("google.golang.org/grpc", "google.golang.org/protobuf/encoding/protojson", "google.golang.org/genproto")
+NEEDED = (
+    "google.golang.org/grpc",
+    "google.golang.org/protobuf/encoding/protojson",
+    "google.golang.org/genproto",
+    "github.com/golang/protobuf/proto/registry.go",  # of 1.5: grpc takes 1.3 as well, which cannot send our messages
+)
 TOOLS = ("go", "gofmt", "protoc-gen-go", "protoc-gen-go-grpc")
 missing = [tool for tool in TOOLS if shutil.which(tool) is None]
-missing += [package for package in NEEDED if not (PACKAGES / "src" / package).is_dir()]
+missing += [package for package in NEEDED if not (PACKAGES / "src" / package).exists()]
 pytestmark = pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
 
 

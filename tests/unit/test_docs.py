@@ -38,6 +38,10 @@ def test_the_index_page_shows_what_follows_from_the_committed_figures(generate: 
     assert generate.growth_table() in (ROOT / "docs/index.md").read_text(encoding="utf-8"), "run `make docs`"
 
 
+def test_the_facets_page_shows_the_committed_figures(generate: ModuleType) -> None:
+    assert generate.facets_table() in (ROOT / "docs/facets.md").read_text(encoding="utf-8"), "run `make docs`"
+
+
 def test_the_catalogue_shows_the_committed_faults(generate: ModuleType) -> None:
     assert generate.faults_table() in (ROOT / "docs/catalogue.md").read_text(encoding="utf-8"), "run `make docs`"
 

@@ -124,8 +124,8 @@ class Tally:
     def _found(self, opened: sqlite3.Connection, rows_of: tuple[SqlValue, ...]) -> dict[Path, int]:
         """The numbers of all fields, those known and those of some rows."""
         numbers = dict(self._numbers)
-        source = self._born.replace("@", ", json_each(metadata, ?) AS inner")
-        select = f"SELECT DISTINCT inner.key, inner.type = 'object' FROM {source} AND typeof(inner.key) = 'text'"
+        source = self._born.replace("@", ", json_each(metadata, ?) AS held")
+        select = f"SELECT DISTINCT held.key, held.type = 'object' FROM {source} AND typeof(held.key) = 'text'"
         objects: list[Path] = [()]
         while objects:
             above = objects.pop()
