@@ -68,6 +68,16 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
         "clipsearch.batching",
         "clipsearch.app",
     ),
+    # a job meets a server through the client, and a person through whoever reports its progress
+    "clipsearch.embed_job": (
+        "click",
+        "rich",
+        "clipsearch.v1",
+        "clipsearch.app",
+        "clipsearch.cli",
+        "clipsearch.rpc",
+        "clipsearch.batching",
+    ),
     # bytes of a URL, whoever wants them
     "clipsearch.fetch": (
         *TRANSPORT,

@@ -13,6 +13,7 @@ import pytest
 from clipsearch.embed_job.work import WorkDirectory
 from clipsearch.settings import Settings
 from tests.integration.support import ROOT, SAMPLE_BUNDLE, Running
+from tests.unit.embed_job.support import HashEngine, embed_lines, made
 
 LIMIT_S = 240.0
 LINES, PAUSE_S = 50, 0.05
@@ -90,3 +91,35 @@ def test_through_a_server_no_item_is_lost_or_moved(tmp_path: Path) -> None:
     # The server's batches are others, and sums in another order differ in the last bits.
     np.testing.assert_allclose(np.load(out), np.load(reference), atol=1e-5)
     assert Path(f"{out}.ids.jsonl").read_bytes() == Path(f"{reference}.ids.jsonl").read_bytes()
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from tests.unit.embed_job.support import HashEngine, embed_lines
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that write(2) fails instead of killing us
+directory = Path(sys.argv[1])
+source, out = directory / "lines.txt", directory / "x.npy"
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+engine = HashEngine(block=100)
+try:
+    embed_lines(source, out, engine)
+except OSError as error:
+    print(error.strerror, len(engine.seen))
+resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+embed_lines(source, out, HashEngine(block=100))
+"""
+
+
+def test_a_full_disk_loses_nothing_that_was_noted(tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for directory in (whole, parts):
+        directory.mkdir()
+        (directory / "lines.txt").write_text("".join(f"text {n}\n" for n in range(10_000)))
+    embed_lines(whole / "lines.txt", whole / "x.npy", HashEngine())
+    command = [sys.executable, "-c", FULL_DISK, str(parts)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("File too large "), "the limit was never met"
+    assert made(parts / "x.npy") == made(whole / "x.npy")

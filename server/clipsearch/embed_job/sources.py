@@ -75,7 +75,7 @@ class Lines:
     @property
     def repeatable(self) -> bool:
         """Whether it can be read again."""
-        return self.path != STDIN
+        return self.path != STDIN and self.path.is_file()
 
     def items(self) -> Generator[Item, None, None]:
         """Yield them, in order."""
@@ -135,10 +135,11 @@ def open_directory(root: Path, scratch: Path) -> Pictures:
 
 
 def open_lines(path: Path, kind: Kind) -> Lines:
-    """Return the lines of a file, or of standard input for ``-``."""
+    """Return the lines of a file or pipe, or of standard input for ``-``."""
     if path == STDIN:
         return Lines(path, Path(), None, kind)
-    return Lines(path, path.parent, _count_lines(path), kind)
+    # A pipe is read once, and counting would be that once.
+    return Lines(path, path.parent, _count_lines(path) if path.is_file() else None, kind)
 
 
 def _count_lines(path: Path) -> int:

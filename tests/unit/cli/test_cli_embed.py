@@ -1,6 +1,9 @@
 """``clipsearch embed`` through a server, and the files that it reads and writes."""
 
 import json
+import os
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +13,13 @@ from click.testing import CliRunner, Result
 
 from clipsearch.cli.shell import shell
 from clipsearch.embed_job.sources import open_lines
+from tests.fetch_server import FetchServer
 from tests.unit.client.fake_server import DIMENSION, Fake, vector_of
 
 
-def embed(fake: Fake, source: Path | str, out: Path, **options: object) -> Result:
-    return CliRunner().invoke(shell, ["embed", str(source), "--out", str(out), "--server", fake.target], **options)
+def embed(fake: Fake, source: Path | str, out: Path, arguments: Sequence[str] = (), **options: object) -> Result:
+    command = ["embed", str(source), "--out", str(out), "--server", fake.target, *arguments]
+    return CliRunner().invoke(shell, command, **options)
 
 
 @pytest.fixture
@@ -73,6 +78,62 @@ def test_standard_input(fake: Fake, tmp_path: Path) -> None:
     result = embed(fake, "-", out, input="one\ntwo\n")
     assert result.exit_code == 0, result.output
     assert read(out)[0] == ["1", "2"]
+
+
+def test_a_pipe_is_read_once(fake: Fake, tmp_path: Path) -> None:
+    pipe, out = tmp_path / "pipe", tmp_path / "out.parquet"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("one\ntwo\n",))
+    writer.start()
+    result = embed(fake, pipe, out)
+    writer.join()
+    assert result.exit_code == 0, result.output
+    assert read(out)[0] == ["1", "2"]
+
+
+def test_a_column_of_urls_and_what_can_be_said_against_it(fake: Fake, tmp_path: Path) -> None:
+    out, table = tmp_path / "out.parquet", tmp_path / "shop.csv"
+    with FetchServer({"/a.jpg": b"a", "/b.jpg": b"b"}) as server:
+        rows = [("x", "/a.jpg"), ("y", "/status/404"), ("z", "/b.jpg")]
+        table.write_text("sku,picture\n" + "".join(f"{sku},{server.url(path)}\n" for sku, path in rows))
+        arguments = ["--column", "picture", "--id-column", "sku"]
+        refused = embed(fake, table, out, arguments)
+        assert refused.exit_code == 1
+        assert "nothing was embedded; 3 left out" in refused.stderr
+        assert "FORBIDDEN_ADDRESS" in (tmp_path / "out.parquet.rejects.jsonl").read_text()
+        result = embed(fake, table, out, [*arguments, "--allow-private"])
+    assert result.exit_code == 0, result.output
+    ids, vectors = read(out)
+    assert ids == ["x", "z"]
+    np.testing.assert_allclose(vectors, [vector_of(b"a"), vector_of(b"b")], rtol=1e-6)
+    rejects = [json.loads(line) for line in (tmp_path / "out.parquet.rejects.jsonl").read_text().splitlines()]
+    assert [(reject["id"], reject["reason"]) for reject in rejects] == [("y", "HTTP_STATUS")]
+
+
+def test_columns_are_for_tables(fake: Fake, tmp_path: Path) -> None:
+    source, table = tmp_path / "lines.txt", tmp_path / "t.csv"
+    source.write_text("a\n")
+    table.write_text("id,title\n1,x\n")
+    wrong = embed(fake, source, tmp_path / "out.npy", ["--column", "title"])
+    assert (wrong.exit_code, "--column and --id-column are for .csv" in wrong.stderr) == (2, True)
+    missing = embed(fake, table, tmp_path / "out.npy")
+    assert missing.exit_code == 1
+    assert "--column" in missing.stderr
+    assert "id, title" in missing.stderr
+
+
+def test_a_changed_source_is_refused_until_told_to_begin_anew(fake: Fake, tmp_path: Path) -> None:
+    source, out = tmp_path / "lines.txt", tmp_path / "out.npy"
+    source.write_text("a\nb\nc\n")
+    fake.stream_fails_after = 2
+    assert embed(fake, "-", out, input=source.read_text()).exit_code == 1
+    fake.stream_fails_after = None
+    refused = embed(fake, "-", out, input="a\nother\nc\n")
+    assert refused.exit_code == 1
+    assert "--restart begins anew" in refused.stderr
+    result = embed(fake, "-", out, ["--restart"], input="a\nother\nc\n")
+    assert result.exit_code == 0, result.output
+    np.testing.assert_allclose(np.load(out), [vector_of(text) for text in (b"a", b"other", b"c")], rtol=1e-6)
 
 
 def test_nothing_embedded(fake: Fake, tmp_path: Path) -> None:
