@@ -9,6 +9,10 @@ from typing import Any
 from benchmarks.harness.report import number
 from clipsearch.index.rules import IvfPqShape, choose_shape
 from clipsearch.settings import markdown_table
+from docs.generator.api import api_reference
+from docs.generator.cli import cli_reference
+from docs.generator.errors import errors_table
+from docs.generator.protos import read_api
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -200,6 +204,9 @@ def _result(name: str) -> Any:
 
 
 if __name__ == "__main__":
+    replace(DOCS / "api.md", "api", api_reference(read_api()))
+    replace(DOCS / "cli.md", "cli", cli_reference())
+    replace(DOCS / "errors.md", "errors", errors_table())
     replace(DOCS / "benchmarks.md", "index", index_table())
     replace(DOCS / "benchmarks.md", "live", live_table())
     replace(DOCS / "index.md", "growth", growth_table())

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Regenerates clipsearch.v1 from proto/ into the given root (default: server), or lints with `--lint`.
+# Regenerates clipsearch.v1 from proto/ into the given root (default: server), lints with `--lint`, or writes descriptors
+# with their comments to a file with `--descriptors FILE`, which is what docs/api.md is made from.
 # Needs the dev extra; PYTHON names its interpreter.
 set -eu
 cd "$(dirname "$0")/.."
@@ -13,12 +14,22 @@ trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/include/google/longrunning"
 cp "$include/google/longrunning/operations_proto.proto" "$work/include/google/longrunning/operations.proto"
 
-if [ "${1:-}" = --lint ]; then
+describe() {
     "$python" -m grpc_tools.protoc -Iproto "-I$work/include" "-I$include" --include_source_info --include_imports \
-        --descriptor_set_out="$work/image" proto/clipsearch/v1/*.proto
+        --descriptor_set_out="$1" proto/clipsearch/v1/*.proto
+}
+
+case ${1:-} in
+--lint)
+    describe "$work/image"
     "$bin/buf" lint "$work/image#format=binpb" --path clipsearch --config proto/buf.yaml
     exit
-fi
+    ;;
+--descriptors)
+    describe "$2"
+    exit
+    ;;
+esac
 
 out=${1:-server}
 PATH="$bin:$PATH" "$python" -m grpc_tools.protoc -Iproto "-I$work/include" "-I$include" \
