@@ -1,8 +1,7 @@
 """Walks a guide as a newcomer does: runs its commands and its Python, in order, and puts in what they print.
 
-A guide is walked where it has ``console`` blocks (``$ command``, then its output) or Python that a ``text`` block follows
-(what it prints). Each guide has a folder and a server of its own: the sample model and catalogue as ``make demo`` leaves
-them, in ``build/demo``, and a few pictures in ``photos``.
+A guide is walked where it has ``console`` blocks (``$ command``, then its output) or Python that a ``text`` block
+follows (what it prints). Each guide has a folder and a server of its own: a clone as ``make demo`` leaves it.
 """
 
 import contextlib
@@ -18,13 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipsearch.client import Client
-from clipsearch_demo.catalogue.render import render
-from clipsearch_demo.catalogue.specs import generate_specs
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "demo/clipsearch_demo/model/bundle"
 DEFAULT_ADDRESS = "localhost:50051"
-PHOTOS, PHOTOS_SEED = 24, 30_001
 WIDTH = 110
 TIMEOUT_S = 300.0
 
@@ -96,17 +92,10 @@ def place(folder: Path, demo: Path) -> Iterator[Place]:
     shutil.copytree(demo / "data", folder / "build/demo/data")
     (folder / "demo").symlink_to(ROOT / "demo")
     (folder / "imports").mkdir()
-    _draw_photos(folder / "photos")
     address = f"127.0.0.1:{_free_port()}"
     _command(folder / ".bin", address)
     with _serving(folder, address):
         yield Place(folder, address)
-
-
-def _draw_photos(folder: Path) -> None:
-    folder.mkdir()
-    for spec in generate_specs(PHOTOS, PHOTOS_SEED):
-        render(spec).save(folder / f"{spec.colour}-{spec.kind}.jpg".replace(" ", "-"), quality=90)
 
 
 def _command(directory: Path, address: str) -> None:
