@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.sizing`` exports a seeded random checkpoint of that size in each precision, serves those that the
 CPU serves, without a data directory, and looks at the process after the start and after some load, with the default
-threads and with one session per tower. Memory is told apart into the process's own and mapped files, which the system can
-take back.
+threads and with one session per tower. Memory is told apart into the process's own and mapped files, which the system
+can take back.
 """
 
 import argparse

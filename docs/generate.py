@@ -12,7 +12,9 @@ from clipsearch.settings import markdown_table
 from docs.generator.api import api_reference
 from docs.generator.cli import cli_reference
 from docs.generator.errors import errors_table
+from docs.generator.models import gate_table, precisions_table
 from docs.generator.protos import read_api
+from docs.generator.sizing import collection_table, model_table
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -207,6 +209,10 @@ if __name__ == "__main__":
     replace(DOCS / "api.md", "api", api_reference(read_api()))
     replace(DOCS / "cli.md", "cli", cli_reference())
     replace(DOCS / "errors.md", "errors", errors_table())
+    replace(DOCS / "export.md", "precisions", precisions_table())
+    replace(DOCS / "export.md", "gate", gate_table())
+    replace(DOCS / "operating.md", "models", model_table())
+    replace(DOCS / "operating.md", "collections", collection_table())
     replace(DOCS / "benchmarks.md", "index", index_table())
     replace(DOCS / "benchmarks.md", "live", live_table())
     replace(DOCS / "index.md", "growth", growth_table())

@@ -48,7 +48,7 @@ class Place:
         return self._run([sys.executable, "-c", code], code)
 
     def _run(self, arguments: list[str], what: str) -> str:
-        path = f"{self.folder / '.bin'}{os.pathsep}{os.environ['PATH']}"
+        path = os.pathsep.join([str(self.folder / ".bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
         environment = {**os.environ, "PATH": path, "COLUMNS": str(WIDTH), "NO_COLOR": "1"}
         done = subprocess.run(
             arguments, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
