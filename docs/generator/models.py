@@ -29,7 +29,10 @@ def precisions_table() -> str:
     lines = ["| precision | ViT-B/32 on disk | texts/s on two cores | pictures/s |", "| --- | ---: | ---: | ---: |"]
     for precision in PRECISIONS:
         rates = (served.get((tower, f"{precision}: served")) for tower in ("text", "image"))
-        cells = (f"{sizes[precision] / MIB:,.0f} MiB", *("not served" if rate is None else number(rate) for rate in rates))
+        cells = (
+            f"{sizes[precision] / MIB:,.0f} MiB",
+            *("not served" if rate is None else number(rate) for rate in rates),
+        )
         lines.append(f"| {precision} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
