@@ -15,6 +15,7 @@ from docs.generator.errors import errors_table
 from docs.generator.models import gate_table, precisions_table
 from docs.generator.protos import read_api
 from docs.generator.sizing import collection_table, model_table
+from docs.generator.tuning import batch_table, concurrency_table, idle_table, recall_table, writes_table
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -213,6 +214,11 @@ if __name__ == "__main__":
     replace(DOCS / "export.md", "gate", gate_table())
     replace(DOCS / "operating.md", "models", model_table())
     replace(DOCS / "operating.md", "collections", collection_table())
+    replace(DOCS / "tuning.md", "idle", idle_table())
+    replace(DOCS / "tuning.md", "batches", batch_table())
+    replace(DOCS / "tuning.md", "concurrency", concurrency_table())
+    replace(DOCS / "tuning.md", "recall", recall_table())
+    replace(DOCS / "tuning.md", "writes", writes_table())
     replace(DOCS / "benchmarks.md", "index", index_table())
     replace(DOCS / "benchmarks.md", "live", live_table())
     replace(DOCS / "index.md", "growth", growth_table())
