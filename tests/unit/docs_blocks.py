@@ -22,6 +22,11 @@ class Block(NamedTuple):
         return f"{self.page}:{self.line}"
 
 
+def name_of(page: Path) -> str:
+    """How a page is called in reports: its path in the repository."""
+    return str(page.relative_to(ROOT))
+
+
 def blocks(*languages: str) -> list[Block]:
     """All fenced blocks of these languages, in all guides."""
     return [block for page in GUIDES for block in _blocks(page) if block.language in languages]
@@ -31,7 +36,7 @@ def _blocks(page: Path) -> Iterator[Block]:
     text = page.read_text(encoding="utf-8")
     for match in re.finditer(r"^```(\w+)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
         line = text.count("\n", 0, match.start()) + 1
-        yield Block(str(page.relative_to(ROOT)), line, match[1], match[2])
+        yield Block(name_of(page), line, match[1], match[2])
 
 
 def prose(page: Path) -> str:

@@ -1,18 +1,20 @@
 """Commands, settings and code in the guides are those that exist."""
 
+import itertools
 import re
 import shlex
 import tomllib
 from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 
 import click
 import pytest
 
 from clipsearch.settings import Settings
 from docs.generator.cli import commands
-from tests.unit.docs_blocks import GUIDES, ROOT, Block, blocks, spans
+from tests.unit.docs_blocks import GUIDES, ROOT, Block, blocks, name_of, spans
 
 SHELL = blocks("sh", "console")
 
@@ -73,10 +75,8 @@ def resolve(words: list[str]) -> tuple[click.Context, list[str]]:
 def test_a_command_line_can_be_parsed(words: list[str]) -> None:
     context, rest = resolve(words)
     assert not isinstance(context.command, click.Group) or rest in ([], ["--help"], ["--version"]), "no such verb"
-    for redirection in (">", "2>", ">>"):
-        if redirection in rest:
-            rest = rest[: rest.index(redirection)]
-    values, left_over, _ = context.command.make_parser(context).parse_args(list(rest))
+    rest = list(itertools.takewhile(lambda word: not re.match(r"[12]?>", word), rest))
+    values, left_over, _ = context.command.make_parser(context).parse_args(rest)
     assert left_over == []
     for parameter in context.command.params:
         value = values.get(parameter.name or "")
@@ -92,9 +92,9 @@ def test_there_are_command_lines() -> None:
     assert len(CLIPSEARCH) > 20
 
 
-@pytest.mark.parametrize("page", GUIDES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_commands_in_the_text_exist(page: object) -> None:
-    for span in spans(page):  # type: ignore[arg-type]
+@pytest.mark.parametrize("page", GUIDES, ids=name_of)
+def test_commands_in_the_text_exist(page: Path) -> None:
+    for span in spans(page):
         if re.match(r"clipsearch (?!VERB|--)", span):
             context, rest = resolve(span.split()[1:])
             assert context.parent is not None, f"no such verb: {span}"
@@ -111,9 +111,9 @@ def _options() -> set[str]:
     return known.union(*(re.findall(r'"(--[a-z][a-z-]*)"', file.read_text(encoding="utf-8")) for file in scripts))
 
 
-@pytest.mark.parametrize("page", GUIDES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_options_in_the_text_exist(page: object, options: set[str]) -> None:
-    used = {name for span in spans(page) for name in re.findall(r"^--[a-z][a-z-]*", span)}  # type: ignore[arg-type]
+@pytest.mark.parametrize("page", GUIDES, ids=name_of)
+def test_options_in_the_text_exist(page: Path, options: set[str]) -> None:
+    used = {name for span in spans(page) for name in re.findall(r"^--[a-z][a-z-]*", span)}
     assert used <= options | {"--help", "--version", "--debug"}
 
 
