@@ -1,7 +1,7 @@
 """The guides work: what they show is run, in order, against a real server with the sample model.
 
-Their outputs are of the sample catalogue with its 6,000 items, and `python -m docs.walk` writes them. Here the first 200 of
-those stand in, so what is looked at is that every step succeeds, and prints something where the guide says so.
+Their outputs are of the sample catalogue with its 6,000 items, and `python -m docs.walk` writes them. Here the first
+200 of those stand in, so what is looked at is that every step succeeds, and prints something where the guide says so.
 """
 
 import re

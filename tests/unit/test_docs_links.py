@@ -53,3 +53,29 @@ def test_names_in_code_font_are_in_the_code(page: Path, words: set[str]) -> None
         re.findall(r"\w+", "".join(block.text for block in blocks("ini", "toml") if block.page == name_of(page)))
     )
     assert named <= known, f"gone from the code: {sorted(named - known)}"
+
+
+def server_code() -> str:
+    """All of the server's and the client's own modules."""
+    files = [file for file in (ROOT / "server/clipsearch").rglob("*.py") if file.parent.name != "v1"]
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)
+
+
+def guides() -> str:
+    """All guides in one text."""
+    return "\n".join(page.read_text(encoding="utf-8") for page in GUIDES)
+
+
+def test_metrics_in_the_guides_are_those_of_the_code() -> None:
+    metric = re.compile(r"\bclipsearch_(?!export\b|demo\b)[a-z][a-z0-9_]*")
+    exported, documented = (set(metric.findall(text)) for text in (server_code(), guides()))
+    # A histogram has one name in the code and three more when it is asked for.
+    meant = {name if name in exported else re.sub("_(bucket|sum|count)$", "", name) for name in documented}
+    assert meant == exported
+
+
+def test_reasons_in_the_code_are_in_the_guides() -> None:
+    """Those of errors that a server answers, and words of builds, imports and clients that have no class."""
+    reasons = set(re.findall(r'"([A-Z]{2,}(?:_[A-Z]+)+)"', server_code()))
+    assert {"TEXT_EMPTY", "FILE_UNREADABLE", "NOT_UNICODE"} <= reasons
+    assert reasons <= set(re.findall(r"\w+", guides()))
