@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-ui lint types unit proto proto-check docs clean
+.PHONY: demo test test-ui lint types unit proto proto-check docs walk clean
 
 # The demo needs no torch: it uses the exported bundle that lies in the repository.
 demo: $(VENV)/.demo
@@ -44,6 +44,10 @@ proto-check: $(VENV)/.dev
 # Rewrites the parts of docs/ that are made from the code.
 docs: $(VENV)/.dev
 	$(BIN)/python -m docs.generate
+
+# Runs the examples of the guides on the sample catalogue and puts in what they print.
+walk: $(VENV)/.dev
+	$(BIN)/python -m docs.walk
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -244,6 +244,7 @@ def _open_data(settings: Settings, encoders: Encoders) -> DataDirectory | None:
         TextEmbedder(encoders.tokenizer, encoders.text),
         # Half of the cores: the others serve.
         threads=settings.search_threads or max(1, settings.cores // 2),
+        recall_target=settings.recall_target,
     )
     options = CollectionOptions(
         dimension=manifest.dimension,
