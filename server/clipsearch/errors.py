@@ -227,6 +227,24 @@ class BadGroupField(InvalidInput):
     reason = "GROUP_BY_NOT_USABLE"
 
 
+class BadFacetField(InvalidInput):
+    """A field to count the values of that is no field path."""
+
+    reason = "FACET_FIELD_NOT_USABLE"
+
+
+class FacetLimitOutOfRange(InvalidInput):
+    """More values of each field than the server lists, or fewer than none."""
+
+    reason = "FACET_LIMIT_OUT_OF_RANGE"
+
+
+class TooManyFields(InvalidInput):
+    """More fields are asked for, or found where none are named, than the server counts at once."""
+
+    reason = "TOO_MANY_FIELDS"
+
+
 class BadCollapse(InvalidInput):
     """A cosine to collapse above that is not between 0 and 1."""
 

@@ -67,6 +67,9 @@ class Settings(BaseSettings):
     bulk_share: float = Field(
         0.2, ge=0.0, lt=1.0, description="Share of each lane that bulk work gets while interactive work waits too."
     )
+    recall_target: float = Field(
+        0.95, gt=0.0, le=1.0, description="Recall@10 that the indexes this server builds are tuned to reach."
+    )
     recall_sample: float = Field(
         0.001, ge=0.0, le=1.0, description="Share of searches that are run again exactly, to tell live recall; 0: none."
     )

@@ -170,9 +170,10 @@ def _query_input(query: search_pb2.Query) -> QueryInput:
 def search_response(found: Found, format_: int, started: float) -> search_pb2.SearchResponse:
     """The hits of one search as a message."""
     hits = [search_pb2.Hit(id=id_, score=score) for id_, score in zip(found.ids, found.scores, strict=True)]
-    if found.metadata is not None:
-        for hit, metadata in zip(hits, found.metadata, strict=True):
-            hit.metadata.CopyFrom(struct_of(metadata))
+    if found.descriptions is not None:
+        for hit, described in zip(hits, found.descriptions, strict=True):
+            hit.metadata.CopyFrom(struct_of(described.metadata))
+            hit.uri = described.uri or ""
     if found.vectors is not None:
         for hit, vector in zip(hits, found.vectors, strict=True):
             hit.embedding.CopyFrom(embedding(vector, format_))
