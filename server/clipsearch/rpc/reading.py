@@ -1,9 +1,9 @@
 """Messages that cannot be parsed: INVALID_ARGUMENT for the caller, and no traceback in the log.
 
 Left to grpc.aio, a request that is not a message ends with UNKNOWN and an exception logged for each, which lets anybody
-fill the log. So requests are parsed by a function that does not raise, and what it makes of bad bytes is answered before
-the servicer sees it. Done once for all services where they are registered; an interceptor would cost every call a second
-coroutine and handler.
+fill the log. So requests are parsed by a function that does not raise, and what it makes of bad bytes is answered
+before the servicer sees it. Done once for all services where they are registered; an interceptor would cost every call
+a second coroutine and handler.
 """
 
 import inspect
@@ -35,15 +35,29 @@ class ForgivingServer:
         self._server = server
 
     def add_generic_rpc_handlers(self, handlers: "tuple[grpc.GenericRpcHandler[Any, Any], ...]") -> None:
-        """Nothing: generated code says it all again to ``add_registered_method_handlers``, which finds them faster."""
+        """Register services whose unreadable requests are answered in their stead; older generated code stops here."""
+        self._server.add_generic_rpc_handlers([_ForgivingHandlers(handler) for handler in handlers])
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: dict[str, Any]) -> None:
-        """Register a service whose unreadable requests are answered in its stead."""
+        """The same again, as newer generated code says it, so that gRPC finds the methods faster."""
         forgiving = {name: _forgiving(handler) for name, handler in method_handlers.items()}
-        generic = grpc.method_handlers_generic_handler(service_name, forgiving)
-        # Interceptors and servers of older versions look here.
-        self._server.add_generic_rpc_handlers((generic,))
         self._server.add_registered_method_handlers(service_name, forgiving)
+
+
+class _ForgivingHandlers(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # takes no arguments at runtime
+    def __init__(self, handlers: "grpc.GenericRpcHandler[Any, Any]") -> None:
+        self._handlers = handlers
+        self._known: dict[str, Any] = {}
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """Return the method's handler, made at its first call; None where there is no such method."""
+        method = handler_call_details.method
+        if method not in self._known:
+            handler = self._handlers.service(handler_call_details)
+            if handler is None:
+                return None
+            self._known[method] = _forgiving(handler)
+        return self._known[method]
 
 
 def _forgiving(handler: Any) -> Any:
