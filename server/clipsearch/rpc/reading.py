@@ -9,7 +9,7 @@ a second coroutine and handler.
 import inspect
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -28,24 +28,29 @@ class Unreadable:
     error: MalformedMessage
 
 
-class ForgivingServer:
+def forgiving(server: aio.Server) -> aio.Server:
+    """Return what generated code may register services with in the place of ``server``, and nothing but that."""
+    return cast(aio.Server, _ForgivingServer(server))
+
+
+class _ForgivingServer:
     """The part of ``aio.Server`` that generated code registers services with."""
 
     def __init__(self, server: aio.Server) -> None:
         self._server = server
 
-    def add_generic_rpc_handlers(self, handlers: "tuple[grpc.GenericRpcHandler[Any, Any], ...]") -> None:
+    def add_generic_rpc_handlers(self, handlers: tuple[grpc.GenericRpcHandler, ...]) -> None:
         """Register services whose unreadable requests are answered in their stead; older generated code stops here."""
         self._server.add_generic_rpc_handlers([_ForgivingHandlers(handler) for handler in handlers])
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: dict[str, Any]) -> None:
         """The same again, as newer generated code says it, so that gRPC finds the methods faster."""
-        forgiving = {name: _forgiving(handler) for name, handler in method_handlers.items()}
-        self._server.add_registered_method_handlers(service_name, forgiving)
+        handlers = {name: _forgiving(handler) for name, handler in method_handlers.items()}
+        self._server.add_registered_method_handlers(service_name, handlers)
 
 
-class _ForgivingHandlers(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # takes no arguments at runtime
-    def __init__(self, handlers: "grpc.GenericRpcHandler[Any, Any]") -> None:
+class _ForgivingHandlers(grpc.GenericRpcHandler):
+    def __init__(self, handlers: grpc.GenericRpcHandler) -> None:
         self._handlers = handlers
         self._known: dict[str, Any] = {}
 
