@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/fuzz.json")
     arguments = parser.parse_args()
-    result: dict[str, object] = {"environment": environment(), "seed": arguments.seed}
+    result: dict[str, object] = {"environment": environment(ROOT), "seed": arguments.seed}
     with tempfile.TemporaryDirectory() as directory, Server(Path(directory) / "data") as server:
         server.client.upsert([item_of(item, 0) for item in range(200)])
         for name, count, make in (
