@@ -24,7 +24,7 @@ types: $(VENV)/.dev
 
 # All but the browser tests, which need a browser.
 unit: $(VENV)/.dev
-	$(BIN)/python -m pytest --ignore=tests/ui
+	$(BIN)/python -m pytest
 
 # The web page in a real browser; draws the pictures of docs/ui.md anew.
 test-ui: $(VENV)/.dev
