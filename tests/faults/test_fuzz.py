@@ -44,6 +44,16 @@ def _embed(image: bytes) -> tuple[str, bytes]:
     return case
 
 
+def test_a_picture_that_pillow_complains_about_leaves_the_log_alone(server: Server) -> None:
+    """A TIFF of eight samples a pixel, of which Pillow says so on its logger as well."""
+    tiff = bytearray(pictures()["TIFF"])
+    samples = tiff.index(b"\x15\x01\x03\x00\x01\x00\x00\x00\x03\x00")  # tag 277, a short, one of them, 3
+    tiff[samples + 8] = 8
+    outcome = run(server, iter([("TIFF", *_embed(bytes(tiff)))]))
+    assert set(outcome.reasons) == {"IMAGE_UNSUPPORTED_FORMAT"} and not outcome.improper
+    assert not server.troubles()
+
+
 def test_damage_repeats_with_its_seed_and_is_damage() -> None:
     good = list(pictures().values())
     once, again = ([mutate(random.Random(seed), good[0], good) for seed in range(50)] for _ in range(2))
