@@ -35,3 +35,25 @@ def walk_pictures(root: Path, unreadable: Callable[[OSError], None] | None = Non
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         base = Path(directory).relative_to(root)
         yield from ((base / name).as_posix() for name in sorted(names) if is_picture_name(name))
+
+
+def scan_pictures(root: Path, unreadable: Callable[[OSError], None]) -> Iterator[str]:
+    """Yield the paths of all pictures under ``root``, as ``walk_pictures``, but in the disk's own order.
+
+    Nothing of the size of a directory is held. Directories that can't be read are told to ``unreadable``.
+    """
+    yield from _scan(os.fspath(root), "", unreadable)
+
+
+def _scan(directory: str, prefix: str, unreadable: Callable[[OSError], None]) -> Iterator[str]:
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    yield from _scan(entry.path, f"{prefix}{entry.name}/", unreadable)
+                elif not entry.is_dir() and is_picture_name(entry.name):
+                    yield prefix + entry.name
+    except OSError as error:
+        unreadable(error)

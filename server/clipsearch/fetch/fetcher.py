@@ -5,7 +5,7 @@ import ssl
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -15,6 +15,9 @@ from clipsearch.fetch.limits import FetchLimits
 from clipsearch.fetch.session import Fetched, FetchSession
 
 Key = TypeVar("Key")
+
+RESOLVERS = 16
+"""Names looked up at once: the system's resolver blocks a thread for each."""
 
 
 class Fetcher:
@@ -91,6 +94,7 @@ class Fetcher:
     def _run(self) -> None:
         # Not asyncio.run: it waits for the threads of the resolver, which may hang for as long as name servers do.
         loop = asyncio.new_event_loop()
+        loop.set_default_executor(ThreadPoolExecutor(RESOLVERS, thread_name_prefix="resolve"))
         try:
             loop.run_until_complete(self._serve())
             loop.run_until_complete(loop.shutdown_asyncgens())
