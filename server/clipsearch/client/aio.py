@@ -3,6 +3,7 @@
 # ruff: noqa: ASYNC109  a timeout here is the call's deadline, which the server is told: more than asyncio.timeout does
 
 import asyncio
+import functools
 import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -65,12 +66,13 @@ class AsyncClient:
         timeout: float = DEFAULT_TIMEOUT_S,
         transport: Transport = "float32",
         credentials: grpc.ChannelCredentials | None = None,
+        api_key: str | None = None,
         retry: RetryPolicy | None = None,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._requests = Requests(timeout, transport, retry or RetryPolicy(), max_message_bytes)
+        self._requests = Requests(timeout, transport, retry or RetryPolicy(), max_message_bytes, api_key)
         self._connection = AsyncConnection(target, self._requests, credentials, clock, sleep)
         channel = self._connection.channel
         self.catalogue = AsyncCatalogue(self._connection)
@@ -151,7 +153,7 @@ class AsyncClient:
         convert.priority_value(priority)
         open_items: Window[Key] = self._requests.window(window, in_order)
         return streams.asynchronous(
-            self._embedding.StreamEmbed,
+            functools.partial(self._embedding.StreamEmbed, metadata=self._requests.metadata),
             self._prepare_pairs(items),
             open_items,
             lambda name, item: self._requests.stream_item(name, item, priority),
