@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from clipsearch.admittance import Admittance
 from clipsearch.batching.lane import Lane
 from clipsearch.batching.policy import BatchPolicy
 from clipsearch.collection import CollectionOptions
@@ -69,9 +70,11 @@ class App:
     def __init__(self, settings: Settings) -> None:
         """Load the models and open the collections; seconds, and no port is open yet.
 
-        Raises UnusableBundle, UnusableIndex or DeviceUnavailable.
+        Raises ConfigError, UnusableBundle, UnusableIndex or DeviceUnavailable.
         """
         self.settings = settings
+        # First, since it is quick and what is wrong with it should be told before the models are read.
+        self.admittance = Admittance(settings)
         self.encoders = _load_encoders(settings)
         self.data = _open_data(settings, self.encoders)
         self.recall = RecallMonitor(settings.recall_sample)
@@ -122,7 +125,15 @@ class App:
                 exports=settings.exports,
             )
         return RpcServer(
-            RpcOptions(settings.listen, settings.max_message_bytes, settings.max_concurrent_streams),
+            RpcOptions(
+                settings.listen,
+                max_message_bytes=settings.max_message_bytes,
+                max_metadata_bytes=settings.max_metadata_bytes,
+                max_concurrent_streams=settings.max_concurrent_streams,
+                certificates=self.admittance.certificates,
+                gate=self.admittance.gate,
+                reflection=settings.reflection,
+            ),
             EmbeddingServicer(embed, _model(encoders.manifest), settings.stream_window),
             SearchServicer(search),
             CatalogueServicer(catalogue, jobs),
@@ -171,7 +182,10 @@ class App:
             await asyncio.to_thread(self.data.close)
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once."""
+        """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once.
+
+        SIGHUP reads the certificates and the keys again.
+        """
         stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
 
@@ -186,6 +200,7 @@ class App:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, on_signal, number)
+        loop.add_signal_handler(signal.SIGHUP, self.admittance.reload)
         await self.listen()
         try:
             await self.warm_up()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import click
 
+from clipsearch.cli.access import access
 from clipsearch.cli.remote import DEFAULT_SERVER, server_option
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def embed(
 def _through_server(server: str, source: "Source", out: Path, progress: "_Progress") -> int:
     from clipsearch.client import Client, ClientError
 
-    with Client(server) as client:
+    with Client(server, **access()) as client:
         client.wait_until_ready(READY_TIMEOUT_S)
         model = client.model()
 
