@@ -61,14 +61,22 @@ def list_keys(file: Path) -> None:
 
     from clipsearch.access.file import read_keys
 
-    table = Table("id", "name", "scopes", "calls/s", "burst", "made", "revoked")
+    table = Table()
+    for heading in ("id", "name", "scopes", "calls/s", "burst", "made", "revoked"):
+        # Folded rather than cut: half an id is of no use to anybody.
+        table.add_column(heading, overflow="fold", no_wrap=heading == "id")
     for key in read_keys(file):
         rate = ("", "") if key.rate is None else (f"{key.rate.per_s:g}", f"{key.rate.burst:g}")
         scopes = " ".join(scope.value for scope in Scope if scope in key.scopes)
         # Text, because names in square brackets would be taken for markup.
-        table.add_row(key.id, Text(key.name), scopes, *rate, key.created, key.revoked or "")
-    console = Console()
-    console.print(table, width=None if console.is_terminal else 140)
+        table.add_row(
+            key.id,
+            Text(key.name),
+            scopes,
+            *rate,
+            *(when.partition("T")[0] for when in (key.created, key.revoked or "")),
+        )
+    Console().print(table)
 
 
 @keys.command()

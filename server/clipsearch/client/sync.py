@@ -55,7 +55,8 @@ class Client:
 
     ``target`` is ``host:port`` or any gRPC target; ``timeout`` the seconds that a call may take where it does not say
     (``math.inf``: for ever); ``transport`` how vectors come back; ``credentials`` turn on TLS (``tls_credentials``
-    makes them of files); ``api_key`` goes with every call; ``max_message_bytes`` must not be over the server's limit. ``clock`` and ``sleep`` are for tests. ``catalogue`` writes and reads items.
+    makes them of files); ``api_key`` goes with every call; ``max_message_bytes`` must not be over the server's limit.
+    ``clock`` and ``sleep`` are for tests. ``catalogue`` writes and reads items.
     Methods raise ClientError when the call fails, and ValueError or TypeError for arguments that make no request.
     """
 
