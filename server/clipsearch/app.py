@@ -5,7 +5,6 @@ import functools
 import logging
 import signal
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from clipsearch.admittance import Admittance
@@ -13,9 +12,9 @@ from clipsearch.batching.lane import Lane
 from clipsearch.batching.policy import BatchPolicy
 from clipsearch.collection import CollectionOptions
 from clipsearch.data import DataDirectory
+from clipsearch.decoding import Decoding, image_limits
 from clipsearch.encoders.load import Encoders, load_encoders
 from clipsearch.encoders.manifest import Manifest
-from clipsearch.encoders.preprocess import ImageLimits
 from clipsearch.encoders.runtime import RuntimeOptions
 from clipsearch.index.manifest import IndexManifest
 from clipsearch.index.rules import Training
@@ -80,7 +79,7 @@ class App:
         self.recall = RecallMonitor(settings.recall_sample)
         self.lanes = _lanes(settings, self.encoders, self.data, self.recall)
         self.operations = Operations()
-        self._decoders = ThreadPoolExecutor(settings.decode_threads or settings.cores, thread_name_prefix="decode")
+        self.decoding = Decoding(settings, self.encoders)
         self._server = self._rpc()
         self.port = 0
 
@@ -94,10 +93,10 @@ class App:
         )
         embed = EmbedService(
             tokenizer=encoders.tokenizer,
-            preprocessor=encoders.preprocessor,
+            preprocessor=self.decoding.preprocess,
             text_lane=lanes.text,
             image_lane=lanes.image,
-            decoders=self._decoders,
+            decoders=self.decoding.threads,
             limits=limits,
         )
         search = catalogue = jobs = None
@@ -115,7 +114,7 @@ class App:
                     data=data,
                     write=lanes.write,
                     images=lanes.image,
-                    preprocessor=encoders.preprocessor,
+                    preprocessor=self.decoding.preprocess,
                     dimension=dimension,
                     weight_hash=encoders.manifest.weight_hash,
                     threads=max(1, settings.cores // 4),
@@ -152,6 +151,7 @@ class App:
 
     async def warm_up(self) -> None:
         """Run the models once, open the lanes and report SERVING; where that raises, NOT_SERVING stands."""
+        await asyncio.to_thread(self.decoding.start)
         await asyncio.to_thread(self.encoders.warm_up)
         for lane in self.lanes.all:
             lane.start()
@@ -175,7 +175,7 @@ class App:
         for lane in self.lanes.all:
             await lane.stop()
             logger.info("the %s lane did %d items in %d batches", lane.name, lane.counts.items, lane.counts.batches)
-        self._decoders.shutdown()
+        self.decoding.stop()
         await asyncio.to_thread(self.recall.stop)
         if self.data is not None:
             await asyncio.to_thread(self.data.save_indexes, ends - time.monotonic())
@@ -242,8 +242,7 @@ def _load_encoders(settings: Settings) -> Encoders:
     options = RuntimeOptions(
         device=settings.device, threads=encoder_threads(settings), lone_threads=lone_threads(settings)
     )
-    limits = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
-    return load_encoders(settings.bundle, options, limits)
+    return load_encoders(settings.bundle, options, image_limits(settings))
 
 
 def _open_data(settings: Settings, encoders: Encoders) -> DataDirectory | None:

@@ -73,6 +73,17 @@ class Settings(BaseSettings):
         0, ge=0, le=256, description="CPU threads of one index search; 0: a quarter of the cores."
     )
     decode_threads: int = Field(0, ge=0, le=256, description="Threads that decode pictures; 0: one per core.")
+    decode_isolation: Literal["process", "none"] = Field(
+        "process",
+        description="process: each thread decodes in a process of its own, which is all that a picture can end; "
+        "none: in the server itself.",
+    )
+    decode_timeout_s: float = Field(
+        10.0, gt=0.0, le=600.0, description="Longest time that decoding one picture may take, in a process of its own."
+    )
+    decode_memory_mib: int = Field(
+        0, ge=0, description="Most memory that one picture may take, in a process of its own; 0: by max_image_pixels."
+    )
     text_batch_items: int = Field(64, ge=1, le=4096, description="Most texts in one batch.")
     text_batch_tokens: int = Field(512, ge=1, description="Most tokens in one batch of texts, padding included.")
     text_batch_overhead_tokens: int = Field(

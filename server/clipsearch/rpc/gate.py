@@ -7,7 +7,7 @@ there is no interceptor at all, since even an empty one costs each call a corout
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 from grpc import aio
@@ -22,7 +22,8 @@ from clipsearch.rpc.status import Context, abort
 _HEADER = "authorization"
 _SCHEME = "bearer "
 
-Handler = grpc.RpcMethodHandler[Any, Any]
+# In quotes: grpc's classes are generic for type checkers only.
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 class Gate(aio.ServerInterceptor):
