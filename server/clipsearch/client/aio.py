@@ -3,7 +3,6 @@
 # ruff: noqa: ASYNC109  a timeout here is the call's deadline, which the server is told: more than asyncio.timeout does
 
 import asyncio
-import functools
 import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -153,11 +152,12 @@ class AsyncClient:
         convert.priority_value(priority)
         open_items: Window[Key] = self._requests.window(window, in_order)
         return streams.asynchronous(
-            functools.partial(self._embedding.StreamEmbed, metadata=self._requests.metadata),
+            self._embedding.StreamEmbed,
             self._prepare_pairs(items),
             open_items,
             lambda name, item: self._requests.stream_item(name, item, priority),
             seconds,
+            metadata=self._requests.metadata,
         )
 
     async def search(

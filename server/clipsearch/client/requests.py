@@ -4,6 +4,7 @@ import math
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from clipsearch.client import convert, convert_catalogue
 from clipsearch.client.bulk import Chunker, Key, UpsertChunker, Window
@@ -12,6 +13,8 @@ from clipsearch.client.errors import ClientError
 from clipsearch.client.retry import RetryPolicy
 from clipsearch.client.types import Input, NewItem, Picture, Priority, Query, Transport, View
 from clipsearch.v1 import catalogue_pb2, embedding_pb2, search_pb2
+
+Metadata: TypeAlias = tuple[tuple[str, str], ...] | None
 
 DEFAULT_TIMEOUT_S = 30.0
 DEFAULT_BATCH_SIZE = 64
@@ -67,7 +70,7 @@ class Requests:
         return channel_options(self.retry, self.max_message_bytes)
 
     @property
-    def metadata(self) -> tuple[tuple[str, str], ...] | None:
+    def metadata(self) -> Metadata:
         """What every call carries beside its message."""
         return None if self.api_key is None else (("authorization", f"Bearer {self.api_key}"),)
 

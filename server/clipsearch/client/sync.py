@@ -1,6 +1,5 @@
 """The client for threads: every method blocks until its answer or its deadline."""
 
-import functools
 import itertools
 import math
 import time
@@ -153,11 +152,12 @@ class Client:
         """
         convert.priority_value(priority)
         return streams.blocking(
-            functools.partial(self._embedding.StreamEmbed, metadata=self._requests.metadata),
+            self._embedding.StreamEmbed,
             ((key, self._requests.embed_input(item)) for key, item in items),
             self._requests.window(window, in_order),
             lambda name, item: self._requests.stream_item(name, item, priority),
             rpc_timeout(timeout),
+            metadata=self._requests.metadata,
         )
 
     def search(

@@ -57,7 +57,7 @@ class Job:
         """Read the program's argument."""
         raw: dict[str, Any] = json.loads(text)
         # JSON has no tuples; nothing that is a list there is one here.
-        rule = {name: tuple(value) if isinstance(value, list) else value for name, value in raw.pop("rule").items()}
+        rule: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.pop("rule").items()}
         return cls(rule=PreprocessRule(**rule), limits=ImageLimits(**raw.pop("limits")), **raw)
 
 

@@ -77,6 +77,8 @@ def _refusing(error: ClipsearchError) -> Handler:
 def _paced(handler: Handler, bucket: TokenBucket) -> Handler:
     """Give a stream's messages to its method no faster than the key's rate; flow control slows down the sender."""
 
+    method: Any = handler.stream_stream  # whose type is that of servers with threads
+
     async def serve(requests: AsyncIterator[Any], context: Context) -> None:
         async def paced() -> AsyncIterator[Any]:
             async for request in requests:
@@ -84,6 +86,6 @@ def _paced(handler: Handler, bucket: TokenBucket) -> Handler:
                     await asyncio.sleep(wait_s)
                 yield request
 
-        await handler.stream_stream(paced(), context)
+        await method(paced(), context)
 
     return grpc.stream_stream_rpc_method_handler(serve, handler.request_deserializer, handler.response_serializer)

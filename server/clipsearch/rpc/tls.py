@@ -35,7 +35,9 @@ class Certificates:
     def credentials(self) -> grpc.ServerCredentials:
         """Return what to open a port with. Without the certificate it needs, a client's handshake fails."""
         return grpc.dynamic_ssl_server_credentials(
-            self._first, self._fetch, require_client_authentication=self._files.client_ca is not None
+            self._first,
+            self._fetch,  # type: ignore[arg-type]  # may return None, which the stubs do not know
+            require_client_authentication=self._files.client_ca is not None,
         )
 
     def reload(self) -> None:
