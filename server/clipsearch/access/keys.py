@@ -50,7 +50,7 @@ def new_key(name: str, scopes: Iterable[Scope], rate: Rate | None, created: str)
 
 def digest_of(whole: str) -> bytes:
     """Return what is stored of a key, 32 bytes."""
-    return hashlib.sha256(whole.encode()).digest()
+    return hashlib.sha256(whole.encode(errors="surrogatepass")).digest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,12 @@ def _paced(handler: Handler, bucket: TokenBucket) -> Handler:
                     await asyncio.sleep(wait_s)
                 yield request
 
-        await method(paced(), context)
+        served = method(paced(), context)
+        if not hasattr(served, "__aiter__"):
+            await served
+            return
+        # A method may write to the context, as ours do, or yield, as those of other interceptors do.
+        async for response in served:
+            await context.write(response)
 
     return grpc.stream_stream_rpc_method_handler(serve, handler.request_deserializer, handler.response_serializer)
