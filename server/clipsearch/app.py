@@ -27,6 +27,7 @@ from clipsearch.services.build_index import Derivation, TextEmbedder
 from clipsearch.services.build_report import Report
 from clipsearch.services.catalogue import CatalogueService, WriteLane, write_batch
 from clipsearch.services.embed import EmbedService, ImageLane, TextLane, encode_batch
+from clipsearch.services.facets import FacetService
 from clipsearch.services.imports import Importer
 from clipsearch.services.jobs import Jobs
 from clipsearch.services.limits import RequestLimits
@@ -80,6 +81,7 @@ class App:
         self.lanes = _lanes(settings, self.encoders, self.data, self.recall)
         self.operations = Operations()
         self.decoding = Decoding(settings, self.encoders)
+        self._facets: FacetService | None = None
         self._server = self._rpc()
         self.port = 0
 
@@ -106,6 +108,7 @@ class App:
             catalogue = CatalogueService(
                 embed=embed, lane=lanes.write, data=data, recall=self.recall, dimension=dimension, limits=limits
             )
+            self._facets = FacetService(data)
             jobs = Jobs(
                 operations=self.operations,
                 data=data,
@@ -135,7 +138,7 @@ class App:
             ),
             EmbeddingServicer(embed, _model(encoders.manifest), settings.stream_window),
             SearchServicer(search),
-            CatalogueServicer(catalogue, jobs),
+            CatalogueServicer(catalogue, self._facets, jobs),
             OperationsServicer(self.operations),
         )
 
@@ -176,6 +179,8 @@ class App:
             await lane.stop()
             logger.info("the %s lane did %d items in %d batches", lane.name, lane.counts.items, lane.counts.batches)
         self.decoding.stop()
+        if self._facets is not None:
+            await asyncio.to_thread(self._facets.stop)
         await asyncio.to_thread(self.recall.stop)
         if self.data is not None:
             await asyncio.to_thread(self.data.save_indexes, ends - time.monotonic())
@@ -253,6 +258,7 @@ def _open_data(settings: Settings, encoders: Encoders) -> DataDirectory | None:
         TextEmbedder(encoders.tokenizer, encoders.text),
         # Half of the cores: the others serve.
         threads=settings.search_threads or max(1, settings.cores // 2),
+        recall_target=settings.recall_target,
     )
     options = CollectionOptions(
         dimension=manifest.dimension,

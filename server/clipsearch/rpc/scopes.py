@@ -20,6 +20,7 @@ SCOPES: Mapping[str, Scope] = {
         "clipsearch.v1.CatalogueService": {
             "GetItem": Scope.READ,
             "ListItems": Scope.READ,
+            "GetFacets": Scope.READ,
             "ListCollections": Scope.READ,
             "GetCollectionStats": Scope.READ,
             "UpsertItems": Scope.WRITE,

@@ -14,6 +14,7 @@ from clipsearch.rpc.catalogue import CatalogueServicer
 from clipsearch.rpc.embedding import EmbeddingServicer
 from clipsearch.rpc.gate import Gate
 from clipsearch.rpc.operations import OperationsServicer
+from clipsearch.rpc.reading import forgiving
 from clipsearch.rpc.search import SearchServicer
 from clipsearch.rpc.tls import Certificates
 from clipsearch.v1 import (
@@ -73,12 +74,13 @@ class RpcServer:
                 ("grpc.so_reuseport", 0),
             ),
         )
-        embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(embedding, self._server)
-        search_pb2_grpc.add_SearchServiceServicer_to_server(search, self._server)
-        catalogue_pb2_grpc.add_CatalogueServiceServicer_to_server(catalogue, self._server)
-        operations_pb2_grpc.add_OperationsServicer_to_server(operations, self._server)
+        services = forgiving(self._server)
+        embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(embedding, services)
+        search_pb2_grpc.add_SearchServiceServicer_to_server(search, services)
+        catalogue_pb2_grpc.add_CatalogueServiceServicer_to_server(catalogue, services)
+        operations_pb2_grpc.add_OperationsServicer_to_server(operations, services)
         self._health = aio_health.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, services)
         if options.reflection:
             reflection.enable_server_reflection(
                 (EMBEDDING, SEARCH, CATALOGUE, OPERATIONS, HEALTH_SERVICE, reflection.SERVICE_NAME), self._server
