@@ -16,15 +16,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 import grpc
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+import trustme
 from harness.facts import environment
 from harness.figures import percentile, ratios, summarise
 from harness.h2load import Load, Measured, bodies_on_disk, drive
@@ -167,7 +162,7 @@ def calls(rounds: int, seconds: float, work: Path) -> list[Line]:
 
 @contextmanager
 def _sides(work: Path, bundle: Path, data: Path) -> Iterator[dict[str, Side]]:
-    keys, cert, key = work / "keys.json", work / "server.pem", work / "server.key"
+    keys, ca, cert, key = (work / name for name in ("keys.json", "ca.pem", "server.pem", "server.key"))
     keys.unlink(missing_ok=True)
     headers = []
     with editing(keys) as known:
@@ -175,7 +170,11 @@ def _sides(work: Path, bundle: Path, data: Path) -> Iterator[dict[str, Side]]:
             whole, made = new_key("bench", [Scope.READ], rate, "now")
             known.append(made)
             headers.append(f"authorization: Bearer {whole}")
-    _write_certificate(cert, key)
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    authority.cert_pem.write_to_path(ca)
+    issued.cert_chain_pems[0].write_to_path(cert)
+    issued.private_key_pem.write_to_path(key)
     tls = ("--tls-cert", str(cert), "--tls-key", str(key))
     guarded = ("--keys-file", str(keys))
     with ExitStack() as stack:
@@ -193,28 +192,9 @@ def _sides(work: Path, bundle: Path, data: Path) -> Iterator[dict[str, Side]]:
             "open": Side(serve("open", ())),
             "keys": Side(keyed, (headers[0],)),
             "keys with rates": Side(keyed, (headers[1],)),
-            "TLS": Side(serve("tls", tls, tls_credentials(ca=cert))),
-            "TLS and keys": Side(serve("both", (*tls, *guarded), tls_credentials(ca=cert)), (headers[0],)),
+            "TLS": Side(serve("tls", tls, tls_credentials(ca=ca))),
+            "TLS and keys": Side(serve("both", (*tls, *guarded), tls_credentials(ca=ca)), (headers[0],)),
         }
-
-
-def _write_certificate(cert: Path, key: Path) -> None:
-    private = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "benchmark")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder(name, name, private.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .sign(private, hashes.SHA256())
-    )
-    cert.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    key.write_bytes(
-        private.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
 
 
 def main() -> None:

@@ -403,28 +403,24 @@ class DecoderDied(ClipsearchError):
     retryable = True
 
 
-class Unauthenticated(ClipsearchError):
-    """The caller did not say who it is, or it could not be believed."""
-
-    code = Code.UNAUTHENTICATED
-    reason = "UNAUTHENTICATED"
-
-
-class KeyMissing(Unauthenticated):
+class KeyMissing(ClipsearchError):
     """No ``authorization: Bearer …`` came with the call."""
 
+    code = Code.UNAUTHENTICATED
     reason = "KEY_MISSING"
 
 
-class KeyInvalid(Unauthenticated):
+class KeyInvalid(ClipsearchError):
     """What came as a key is none of this server's."""
 
+    code = Code.UNAUTHENTICATED
     reason = "KEY_INVALID"
 
 
-class KeyRevoked(Unauthenticated):
+class KeyRevoked(ClipsearchError):
     """The key was good once and has been revoked."""
 
+    code = Code.UNAUTHENTICATED
     reason = "KEY_REVOKED"
 
 

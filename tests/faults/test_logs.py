@@ -12,7 +12,7 @@ from clipsearch.access.file import editing, revoke
 from clipsearch.access.keys import new_key
 from clipsearch.access.scopes import Scope
 from clipsearch.client import Client, ClientError, NewItem, RetryPolicy
-from tests.integration.certificates import authority, signed
+from tests.integration.certificates import Authority
 from tests.integration.test_access import add_key
 from tests.unit.encoders.test_isolation import picture
 
@@ -74,9 +74,9 @@ def test_the_log_holds_nothing_that_callers_sent(tmp_path: Path, level: str) -> 
 
 
 def test_sighup_reads_certificates_and_keys_again_and_ends_no_call(tmp_path: Path) -> None:
-    ours = authority("ours")
-    cert, key = signed(ours, "first").files(tmp_path, "server")
-    ca, _ = ours.files(tmp_path, "ca")
+    ours = Authority("ours")
+    cert, key = ours.sign("first").files(tmp_path, "server")
+    ca = ours.file(tmp_path, "ca")
     file = tmp_path / "keys.json"
     doomed = add_key(file, *Scope)
     stays, entry = new_key("stays", Scope, None, "now")
@@ -90,7 +90,7 @@ def test_sighup_reads_certificates_and_keys_again_and_ends_no_call(tmp_path: Pat
             stream = client.stream_embed(((n, f"text {n}") for n in range(2000)), window=4)
             assert next(stream)[0] == 0
             before = ssl.get_server_certificate(("127.0.0.1", port))
-            signed(ours, "second").write(cert, key)
+            ours.sign("second").write(cert, key)
             with editing(file) as known:
                 revoke(known, doomed.split("_")[1], "now")
             server.process.send_signal(signal.SIGHUP)

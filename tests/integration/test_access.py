@@ -32,7 +32,7 @@ from clipsearch.client import (
 from clipsearch.rpc.scopes import SCOPES
 from clipsearch.settings import Settings
 from clipsearch.v1 import embedding_pb2, embedding_pb2_grpc
-from tests.integration.certificates import authority, signed
+from tests.integration.certificates import Authority
 from tests.integration.support import ROOT, SAMPLE_BUNDLE, Running
 
 ONCE = RetryPolicy(max_attempts=1)
@@ -250,9 +250,9 @@ def test_what_is_closed_by_settings_cannot_be_called(tmp_path: Path) -> None:
 
 
 def test_the_command_line_reaches_a_guarded_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = authority("ours")
-    cert, key = signed(ours, "server").files(tmp_path, "server")
-    ca, _ = ours.files(tmp_path, "ca")
+    ours = Authority("ours")
+    cert, key = ours.sign("server").files(tmp_path, "server")
+    ca = ours.file(tmp_path, "ca")
     file = tmp_path / "keys.json"
     whole = add_key(file, Scope.READ, Scope.ADMIN)
     settings = Settings(

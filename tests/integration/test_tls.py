@@ -18,11 +18,11 @@ from clipsearch.app import App
 from clipsearch.client import Client, ClientError, RetryPolicy, Unavailable, tls_credentials
 from clipsearch.errors import ConfigError
 from clipsearch.settings import Settings
-from tests.integration.certificates import Pair, authority, signed
+from tests.integration.certificates import Authority, Pair
 from tests.integration.support import SAMPLE_BUNDLE, Running
 
 EXPIRED = timedelta(days=-1)
-CA, STRANGER = authority("ours"), authority("somebody else's")
+CA, STRANGER = Authority("ours"), Authority("somebody else's")
 
 
 @pytest.fixture(autouse=True)
@@ -31,11 +31,11 @@ def _quiet_handshakes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def served(directory: Path, server: Pair, client_ca: Pair | None = None) -> Iterator[Running]:
+def served(directory: Path, server: Pair, client_ca: Authority | None = None) -> Iterator[Running]:
     """A server with this certificate; it asks clients for one of ``client_ca``."""
     cert, key = server.files(directory, "server")
-    CA.files(directory, "ca")
-    asks = None if client_ca is None else client_ca.files(directory, "client-ca")[0]
+    CA.file(directory, "ca")
+    asks = None if client_ca is None else client_ca.file(directory, "client-ca")
     settings = Settings(
         bundle=SAMPLE_BUNDLE,
         listen="127.0.0.1:0",
@@ -63,32 +63,32 @@ def refused(running: Running, credentials: grpc.ChannelCredentials | None) -> st
 
 
 def test_only_tls_gets_in_and_only_a_client_that_trusts_the_authority_comes(tmp_path: Path) -> None:
-    with served(tmp_path, signed(CA, "server")) as running:
+    with served(tmp_path, CA.sign("server")) as running:
         call(running, tls_credentials(ca=tmp_path / "ca.pem"))
         refused(running, None)
-        assert "CERTIFICATE_VERIFY_FAILED" in refused(running, tls_credentials(STRANGER.files(tmp_path, "other")[0]))
+        assert "CERTIFICATE_VERIFY_FAILED" in refused(running, tls_credentials(STRANGER.file(tmp_path, "other")))
         call(running, tls_credentials(ca=tmp_path / "ca.pem"))
 
 
 def test_a_servers_expired_certificate_is_refused_by_the_client(tmp_path: Path) -> None:
-    with served(tmp_path, signed(CA, "server", EXPIRED)) as running:
+    with served(tmp_path, CA.sign("server", EXPIRED)) as running:
         assert "expired" in refused(running, tls_credentials(ca=tmp_path / "ca.pem"))
 
 
 def test_mutual_tls_lets_in_only_clients_of_its_authority(tmp_path: Path) -> None:
     ca = tmp_path / "ca.pem"
-    with served(tmp_path, signed(CA, "server"), client_ca=CA) as running:
-        call(running, tls_credentials(ca, *signed(CA, "friend").files(tmp_path, "friend")))
+    with served(tmp_path, CA.sign("server"), client_ca=CA) as running:
+        call(running, tls_credentials(ca, *CA.sign("friend").files(tmp_path, "friend")))
         refused(running, tls_credentials(ca))
-        refused(running, tls_credentials(ca, *signed(STRANGER, "stranger").files(tmp_path, "stranger")))
-        refused(running, tls_credentials(ca, *signed(CA, "late", EXPIRED).files(tmp_path, "late")))
-        call(running, tls_credentials(ca, *signed(CA, "friend").files(tmp_path, "friend")))
+        refused(running, tls_credentials(ca, *STRANGER.sign("stranger").files(tmp_path, "stranger")))
+        refused(running, tls_credentials(ca, *CA.sign("late", EXPIRED).files(tmp_path, "late")))
+        call(running, tls_credentials(ca, *CA.sign("friend").files(tmp_path, "friend")))
 
 
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda cert, key: signed(CA, "other").files(key.parent, "server-2")[1].replace(key), "not a certificate and"),
+        (lambda cert, key: CA.sign("other").files(key.parent, "server-2")[1].replace(key), "not a certificate and"),
         (lambda cert, key: cert.write_text("nonsense"), "not a certificate and its own"),
         (lambda cert, key: key.unlink(), "cannot read .*server.key: No such file"),
     ],
@@ -97,14 +97,14 @@ def test_mutual_tls_lets_in_only_clients_of_its_authority(tmp_path: Path) -> Non
 def test_files_that_make_no_tls_end_the_start_in_a_sentence(
     tmp_path: Path, spoil: Callable[[Path, Path], object], sentence: str
 ) -> None:
-    cert, key = signed(CA, "server").files(tmp_path, "server")
+    cert, key = CA.sign("server").files(tmp_path, "server")
     spoil(cert, key)
     with pytest.raises(ConfigError, match=sentence):
         App(Settings(bundle=SAMPLE_BUNDLE, listen="127.0.0.1:0", device="cpu", tls_cert=cert, tls_key=key))
 
 
 def test_an_authority_without_certificates_ends_the_start_in_a_sentence(tmp_path: Path) -> None:
-    cert, key = signed(CA, "server").files(tmp_path, "server")
+    cert, key = CA.sign("server").files(tmp_path, "server")
     with pytest.raises(ConfigError, match=r"server\.key holds no certificates"):
         App(Settings(bundle=SAMPLE_BUNDLE, device="cpu", tls_cert=cert, tls_key=key, tls_client_ca=key))
 
@@ -118,7 +118,7 @@ def shown(running: Running) -> str:
 
 def test_new_certificates_under_load_drop_no_call(tmp_path: Path) -> None:
     cert, key = tmp_path / "server.pem", tmp_path / "server.key"
-    with served(tmp_path, signed(CA, "server 0")) as running:
+    with served(tmp_path, CA.sign("server 0")) as running:
         credentials = tls_credentials(ca=tmp_path / "ca.pem")
         stopping = threading.Event()
 
@@ -137,7 +137,7 @@ def test_new_certificates_under_load_drop_no_call(tmp_path: Path) -> None:
         with ThreadPoolExecutor(4) as pool:
             callers = [pool.submit(load, reconnects) for reconnects in (False, False, True, True)]
             for number in range(1, 9):
-                signed(CA, f"server {number}").write(cert, key)
+                CA.sign(f"server {number}").write(cert, key)
                 running.app.admittance.reload()
                 assert shown(running) == f"server {number}"
             stopping.set()
@@ -146,7 +146,7 @@ def test_new_certificates_under_load_drop_no_call(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_served_leaves_what_was(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with served(tmp_path, signed(CA, "server")) as running:
+    with served(tmp_path, CA.sign("server")) as running:
         (tmp_path / "server.pem").write_text("half a certi")
         with caplog.at_level(logging.ERROR):
             running.app.admittance.reload()
@@ -157,11 +157,11 @@ def test_what_cannot_be_served_leaves_what_was(tmp_path: Path, caplog: pytest.Lo
 
 def test_the_authority_of_clients_is_replaced_too(tmp_path: Path) -> None:
     ca = tmp_path / "ca.pem"
-    friend = signed(CA, "friend").files(tmp_path, "friend")
-    stranger = signed(STRANGER, "stranger").files(tmp_path, "stranger")
-    with served(tmp_path, signed(CA, "server"), client_ca=CA) as running:
+    friend = CA.sign("friend").files(tmp_path, "friend")
+    stranger = STRANGER.sign("stranger").files(tmp_path, "stranger")
+    with served(tmp_path, CA.sign("server"), client_ca=CA) as running:
         call(running, tls_credentials(ca, *friend))
-        STRANGER.files(tmp_path, "client-ca")
+        STRANGER.file(tmp_path, "client-ca")
         running.app.admittance.reload()
         call(running, tls_credentials(ca, *stranger))
         refused(running, tls_credentials(ca, *friend))
@@ -169,4 +169,4 @@ def test_the_authority_of_clients_is_replaced_too(tmp_path: Path) -> None:
 
 def test_a_clients_certificate_needs_its_key(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="go together"):
-        tls_credentials(cert=CA.files(tmp_path, "ca")[0])
+        tls_credentials(cert=CA.file(tmp_path, "ca"))

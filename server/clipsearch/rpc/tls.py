@@ -29,25 +29,27 @@ class Certificates:
     def __init__(self, files: TlsFiles) -> None:
         """Raises ConfigError where the files are not usable."""
         self._files = files
-        self._first = _configuration(files)
-        self._next: grpc.ServerCertificateConfiguration | None = None
+        self._current = self._served = _configuration(files)
 
     def credentials(self) -> grpc.ServerCredentials:
         """Return what to open a port with. Without the certificate it needs, a client's handshake fails."""
         return grpc.dynamic_ssl_server_credentials(
-            self._first,
+            self._current,
             self._fetch,  # type: ignore[arg-type]  # may return None, which the stubs do not know
             require_client_authentication=self._files.client_ca is not None,
         )
 
     def reload(self) -> None:
         """Read the files again for connections to come; raises ConfigError, and then what was served still is."""
-        self._next = _configuration(self._files)
+        self._current = _configuration(self._files)
 
     def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
         """Called by gRPC at each handshake, on a thread of its own; None: as before."""
-        fresh, self._next = self._next, None
-        return fresh
+        current = self._current
+        if current is self._served:
+            return None
+        self._served = current
+        return current
 
 
 def _configuration(files: TlsFiles) -> grpc.ServerCertificateConfiguration:
