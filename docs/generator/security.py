@@ -18,6 +18,7 @@ def costs_table() -> str:
         elif name.endswith("CPU added"):
             rows.append(f"| {name} to a call | {line['section']} | {_cells(value, line['unit'])} |")
     environment = result["environment"]
+    turns = result["settings"]["rounds"]
     busy = ", other work beside it" if environment["busy"] else ""
     return (
         f"{environment['cores']} cores of {environment['cpu']}, commit {environment['git_sha'][:10]}, "
@@ -29,5 +30,4 @@ def costs_table() -> str:
 
 def _cells(value: dict[str, Any], unit: str) -> str:
     digits = 2 if unit == "x" else 0
-    shown = unit.replace("x", "×")
-    return f"{value['median']:.{digits}f} {shown} | {value['low']:.{digits}f} … {value['high']:.{digits}f}"
+    return f"{value['median']:.{digits}f} {unit} | {value['low']:.{digits}f} … {value['high']:.{digits}f}"
