@@ -22,9 +22,7 @@ def costs_table() -> str:
     busy = ", other work beside it" if environment["busy"] else ""
     return (
         f"{environment['cores']} cores of {environment['cpu']}, commit {environment['git_sha'][:10]}, "
-        f"{environment['measured_at'][:10]}{busy}; {result['settings']['rounds']} turns each.\n\n"
-        + "\n".join(rows)
-        + "\n"
+        f"{environment['measured_at'][:10]}{busy}; {turns} turns each.\n\n" + "\n".join(rows) + "\n"
     )
 
 
