@@ -30,7 +30,7 @@ def _type(annotation: Any) -> click.ParamType[Any] | type:
     """The click type that parses a flag; pydantic does the checking."""
     if get_origin(annotation) is Literal:
         return click.Choice(get_args(annotation))
-    if annotation in {int, float}:
+    if annotation in {int, float, bool}:
         return annotation  # type: ignore[no-any-return]
     if annotation in {Path, Path | None}:
         return click.Path(path_type=Path)

@@ -1,5 +1,6 @@
 """The gRPC server: options, services, health and reflection."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from google.longrunning import operations_pb2, operations_pb2_grpc
@@ -12,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 from clipsearch.errors import ConfigError
 from clipsearch.rpc.catalogue import CatalogueServicer
 from clipsearch.rpc.embedding import EmbeddingServicer
+from clipsearch.rpc.observed import Observation
 from clipsearch.rpc.operations import OperationsServicer
 from clipsearch.rpc.search import SearchServicer
 from clipsearch.v1 import (
@@ -51,16 +53,22 @@ class RpcServer:
         search: SearchServicer,
         catalogue: CatalogueServicer,
         operations: OperationsServicer,
+        *,
+        observation: Observation,
+        interceptors: Sequence[aio.ServerInterceptor] = (),
     ) -> None:
         self._server = aio.server(
+            interceptors=interceptors,
             options=(
                 ("grpc.max_receive_message_length", options.max_message_bytes),
                 ("grpc.max_send_message_length", options.max_message_bytes),
                 ("grpc.max_concurrent_streams", options.max_concurrent_streams),
                 # Two servers that share a port by accident would each get half of the calls.
                 ("grpc.so_reuseport", 0),
-            )
+            ),
         )
+        for servicer in (embedding, search, catalogue, operations):
+            servicer.observation = observation
         embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(embedding, self._server)
         search_pb2_grpc.add_SearchServiceServicer_to_server(search, self._server)
         catalogue_pb2_grpc.add_CatalogueServiceServicer_to_server(catalogue, self._server)
@@ -71,6 +79,8 @@ class RpcServer:
             (EMBEDDING, SEARCH, CATALOGUE, OPERATIONS, HEALTH_SERVICE, reflection.SERVICE_NAME), self._server
         )
         self._listen = options.listen
+        self.serving = False
+        """What health says of the whole server."""
 
     async def start(self) -> int:
         """Bind and accept calls, reporting NOT_SERVING; returns the port. Raises ConfigError where it can't bind."""
@@ -84,12 +94,14 @@ class RpcServer:
 
     async def report(self, serving: bool, *, search: bool) -> None:
         """Set the health of the whole server and of each service; ``search`` is False without a data directory."""
+        self.serving = serving
         with_data = serving and search
         for service, up in (("", serving), (EMBEDDING, serving), (SEARCH, with_data), (CATALOGUE, with_data)):
             await self._health.set(service, Status.SERVING if up else Status.NOT_SERVING)
 
     async def stop(self, grace_s: float) -> None:
         """Report NOT_SERVING for good, refuse new calls, and give running ones ``grace_s`` seconds."""
+        self.serving = False
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace_s)
 
