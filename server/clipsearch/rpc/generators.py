@@ -1,7 +1,8 @@
 """Methods that write their answers to the context, as async generators.
 
-gRPC takes both. ``StreamEmbed`` writes to its context, which is cheaper under load; OpenTelemetry's interceptor iterates
-over what a streaming method returns, and so needs this between itself and the method. Used while tracing is on, only.
+gRPC takes both. ``StreamEmbed`` writes to its context, which is cheaper under load; OpenTelemetry's interceptor
+iterates over what a streaming method returns, and so needs this between itself and the method. Used while tracing is on
+and only then.
 """
 
 import asyncio

@@ -96,7 +96,7 @@ class Tracing:
             f"{lane} batch",
             trace.set_span_in_context(requests[0]),
             attributes={"clipsearch.lane": lane, "clipsearch.batch.items": items},
-            links=[Link(one.get_span_context()) for one in requests],
+            links=[Link(one.get_span_context()) for one in dict.fromkeys(requests)],
             start_time=_wall(started),
         )
         span.end(_wall(finished))
