@@ -1,7 +1,7 @@
 """The server under test, in a process of its own, and the bare one it is compared with."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,14 +27,15 @@ class Served:
 
 
 @contextmanager
-def clipsearch(bundle: Path, log: Path, *, data: Path | None = None) -> Iterator[Served]:
-    """Run ``clipsearch serve`` on the CPU with default settings, from the moment it reports SERVING.
+def clipsearch(bundle: Path, log: Path, *, data: Path | None = None, flags: Sequence[str] = ()) -> Iterator[Served]:
+    """Run ``clipsearch serve`` on the CPU with default settings but for ``flags``, from when it reports SERVING.
 
     Raises clipsearch.client.DeadlineExceeded where it does not within two minutes; its log says why.
     """
     arguments = ["--bundle", str(bundle), "--device", "cpu", "--log-level", "warning"]
     if data is not None:
         arguments += ["--data", str(data)]
+    arguments += flags
     address = f"127.0.0.1:{free_port()}"
     with child([sys.executable, "-m", "clipsearch", "serve", "--listen", address, *arguments], log) as process:
         with Client(address) as client:

@@ -1,5 +1,6 @@
 """Spans of a real server, taken from memory: stages under their RPC, batches linked to the requests they served."""
 
+import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -109,7 +110,7 @@ def test_the_stages_of_a_search_lie_under_its_call(traced: Traced) -> None:
     stages = _under(rest, rpc)
     assert set(stages) == {"preprocess", "queue", "encode", "search", "text batch"}
     order = [stages[name] for name in ("preprocess", "queue", "encode", "search")]
-    for before, after in zip(order, order[1:], strict=False):
+    for before, after in itertools.pairwise(order):
         assert before.end_time is not None
         assert after.start_time is not None
         # The wall clock is read anew for each, and only to microseconds comparable.
