@@ -1,8 +1,8 @@
 """What sight costs: ``Search`` by vector on the sample model with metrics off and on, and with a line for every call.
 
-One server each, all of them up for the whole run; they take turns under the same load, in another order every round, so
-that a busy machine slows all alike, and ratios are taken round by round. Where metrics are on they are scraped as well, three times as often as
-Prometheus usually does, and once in every turn at least. See docs/monitoring.md.
+One server each, all of them up for the whole run; they take turns under the same load, in another order every round,
+so that a busy machine slows all alike, and ratios are taken round by round. Where metrics are on they are scraped as
+well, three times as often as Prometheus usually does, and once in every turn at least. See docs/monitoring.md.
 """
 
 import argparse
