@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test lint types unit proto proto-check docs clean
+.PHONY: demo test test-ui lint types unit proto proto-check docs walk clean
 
 # The demo needs no torch: it uses the exported bundle that lies in the repository.
 demo: $(VENV)/.demo
@@ -20,9 +20,16 @@ lint: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
+	$(BIN)/mypy examples
 
+# All but the browser tests, which need a browser.
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+# The web page in a real browser; draws the pictures of docs/ui.md anew.
+test-ui: $(VENV)/.dev
+	tests/ui/find_chromium.sh
+	$(BIN)/python -m pytest tests/ui --ui-screenshots docs/images/ui
 
 # Regenerates clipsearch.v1 from proto/.
 proto: $(VENV)/.dev
@@ -37,6 +44,10 @@ proto-check: $(VENV)/.dev
 # Rewrites the parts of docs/ that are made from the code.
 docs: $(VENV)/.dev
 	$(BIN)/python -m docs.generate
+
+# Runs the examples of the guides on the sample catalogue and puts in what they print.
+walk: $(VENV)/.dev
+	$(BIN)/python -m docs.walk
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     if out.resolve() == RESULTS:
-        rewrite(DOCUMENT, markdown(lines, facts))
+        rewrite(DOCUMENT, "serving", markdown(lines, facts))
     screen = Console()
     # Not a terminal: wide enough that no figure is broken over lines.
     screen.print(table(lines, "clipsearch serving"), width=None if screen.is_terminal else 140)

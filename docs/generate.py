@@ -9,6 +9,13 @@ from typing import Any
 from benchmarks.harness.report import number
 from clipsearch.index.rules import IvfPqShape, choose_shape
 from clipsearch.settings import markdown_table
+from docs.generator.api import api_reference
+from docs.generator.cli import cli_reference
+from docs.generator.errors import errors_table
+from docs.generator.models import gate_table, precisions_table
+from docs.generator.protos import read_api
+from docs.generator.sizing import collection_table, model_table
+from docs.generator.tuning import batch_table, concurrency_table, idle_table, recall_table, writes_table
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -142,6 +149,18 @@ def speed_table() -> str:
     return "\n".join(["| on two cores, no GPU | |", "| --- | --- |", *(f"| {a} | {b} |" for a, b in rows)]) + "\n"
 
 
+def facets_table() -> str:
+    """What counting facets takes, as docs/facets.md shows it, from the committed result."""
+    result = _result("facets")
+    rows = [f"| {result['settings']['n']:,} items, eight fields | median | min … max |", "| --- | ---: | ---: |"]
+    for name, one in result["seconds"].items():
+        if name != "writing":
+            rows.append(f"| {name} | {one['median']:.3f} s | {one['low']:.3f} … {one['high']:.3f} |")
+    for name, late in result["loop_lateness_ms"].items():
+        rows.append(f"| an event loop wakes up late, {name} | {late['p50']:.2f} ms | p99 {late['p99']:.1f} |")
+    return _measured_on(result["environment"]) + "\n".join(rows) + "\n"
+
+
 D = 512
 GROWS: dict[str, Callable[[int, IvfPqShape], float]] = {
     "reading, writing": lambda n, shape: n,
@@ -200,9 +219,22 @@ def _result(name: str) -> Any:
 
 
 if __name__ == "__main__":
+    replace(DOCS / "api.md", "api", api_reference(read_api()))
+    replace(DOCS / "cli.md", "cli", cli_reference())
+    replace(DOCS / "errors.md", "errors", errors_table())
+    replace(DOCS / "export.md", "precisions", precisions_table())
+    replace(DOCS / "export.md", "gate", gate_table())
+    replace(DOCS / "operating.md", "models", model_table())
+    replace(DOCS / "operating.md", "collections", collection_table())
+    replace(DOCS / "tuning.md", "idle", idle_table())
+    replace(DOCS / "tuning.md", "batches", batch_table())
+    replace(DOCS / "tuning.md", "concurrency", concurrency_table())
+    replace(DOCS / "tuning.md", "recall", recall_table())
+    replace(DOCS / "tuning.md", "writes", writes_table())
     replace(DOCS / "benchmarks.md", "index", index_table())
     replace(DOCS / "benchmarks.md", "live", live_table())
     replace(DOCS / "index.md", "growth", growth_table())
+    replace(DOCS / "facets.md", "facets", facets_table())
     replace(DOCS / "catalogue.md", "faults", faults_table())
     replace(DOCS / "settings.md", "settings", markdown_table())
     replace(ROOT / "README.md", "figures", quality_table())

@@ -1,5 +1,7 @@
 #!/bin/sh
-# Regenerates clipsearch.v1 from proto/ into the given root (default: server), or lints with `--lint`.
+# Regenerates clipsearch.v1 from proto/ into the given root (default: server), lints with `--lint`, writes descriptors with
+# their comments to a file with `--descriptors FILE`, which is what docs/api.md is made from, or makes the Go stubs that
+# examples/go needs in a directory with `--go DIRECTORY`.
 # Needs the dev extra; PYTHON names its interpreter.
 set -eu
 cd "$(dirname "$0")/.."
@@ -13,10 +15,32 @@ trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/include/google/longrunning"
 cp "$include/google/longrunning/operations_proto.proto" "$work/include/google/longrunning/operations.proto"
 
-if [ "${1:-}" = --lint ]; then
+describe() {
     "$python" -m grpc_tools.protoc -Iproto "-I$work/include" "-I$include" --include_source_info --include_imports \
-        --descriptor_set_out="$work/image" proto/clipsearch/v1/*.proto
+        --descriptor_set_out="$1" proto/clipsearch/v1/*.proto
+}
+
+case ${1:-} in
+--lint)
+    describe "$work/image"
     "$bin/buf" lint "$work/image#format=binpb" --path clipsearch --config proto/buf.yaml
+    exit
+    ;;
+--descriptors)
+    describe "$2"
+    exit
+    ;;
+esac
+
+if [ "${1:-}" = --go ]; then
+    package=clipsearch-example/clipsearchv1
+    files="clipsearch/v1/common.proto clipsearch/v1/search.proto"
+    options=module=$package
+    for file in $files; do
+        options=$options,M$file=$package
+    done
+    "$python" -m grpc_tools.protoc -Iproto "-I$include" --go_out="$2" --go-grpc_out="$2" \
+        --go_opt="$options" --go-grpc_opt="$options" $files
     exit
 fi
 

@@ -15,6 +15,12 @@ PACKAGES = {
 TRAINING = ("torch", "transformers", "optimum")
 TRANSPORT = ("grpc", "grpc_health", "grpc_reflection", "grpc_status", "google", "clipsearch.v1")
 
+SERVER_PARTS = sorted(
+    path.stem
+    for path in PACKAGES["clipsearch"].iterdir()
+    if path.suffix in {"", ".py"} and path.stem not in {"__init__", "__pycache__", "client", "fetch"}
+)
+
 # For each part of the tree: what it must not import, and why one would be sorry.
 FORBIDDEN: dict[str, tuple[str, ...]] = {
     # the server runs where no training stack is installed
@@ -62,8 +68,33 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
         "clipsearch.batching",
         "clipsearch.app",
     ),
+    # a job meets a server through the client, and a person through whoever reports its progress
+    "clipsearch.embed_job": (
+        "click",
+        "rich",
+        "clipsearch.v1",
+        "clipsearch.app",
+        "clipsearch.cli",
+        "clipsearch.rpc",
+        "clipsearch.batching",
+    ),
+    # bytes of a URL, whoever wants them
+    "clipsearch.fetch": (
+        *TRANSPORT,
+        "PIL",
+        "click",
+        "numpy",
+        "clipsearch.app",
+        "clipsearch.cli",
+        "clipsearch.client",
+        "clipsearch.services",
+        "clipsearch.encoders",
+        "clipsearch.index",
+        "clipsearch.catalogue",
+    ),
     # the base install has neither a model nor an index
     "clipsearch.client": (
+        "aiohttp",
         "onnxruntime",
         "faiss",
         "PIL",
@@ -78,6 +109,16 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
         "clipsearch.catalogue",
         "clipsearch.app",
         "clipsearch.settings",
+    ),
+    # the web page is a client like any other
+    "clipsearch_demo.ui": (
+        *TRANSPORT,
+        "onnxruntime",
+        "faiss",
+        "tokenizers",
+        "sqlite3",
+        "clipsearch_export",
+        *(f"clipsearch.{part}" for part in SERVER_PARTS),
     ),
     # the exporter meets the server at the bundle
     "clipsearch_export": (

@@ -9,8 +9,10 @@ from rich.table import Table
 
 from .figures import Summary
 
-BEGIN = "<!-- serving:begin -->"
-END = "<!-- serving:end -->"
+
+def markers(name: str) -> tuple[str, str]:
+    """Return the comments between which a benchmark's table stands in a document."""
+    return f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +87,15 @@ def markdown(lines: Sequence[Line], environment: dict[str, Any]) -> str:
     return "\n".join([source, "", *("| " + " | ".join(cells) + " |" for cells in rows)])
 
 
-def rewrite(document: Path, text: str) -> None:
-    """Replace what stands between the two markers of a document; raises ValueError where they are not there."""
+def rewrite(document: Path, name: str, text: str) -> None:
+    """Replace what stands between a benchmark's markers in a document; raises ValueError where they are not there."""
     content = document.read_text(encoding="utf-8")
-    if content.count(BEGIN) != 1 or content.count(END) != 1:
-        raise ValueError(f"{document} must hold {BEGIN} and {END} once each")
-    before, rest = content.split(BEGIN)
-    after = rest.split(END)[1]
-    document.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+    begin, end = markers(name)
+    if content.count(begin) != 1 or content.count(end) != 1:
+        raise ValueError(f"{document} must hold {begin} and {end} once each")
+    before, rest = content.split(begin)
+    after = rest.split(end)[1]
+    document.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
 
 
 def as_json(lines: Sequence[Line]) -> list[dict[str, Any]]:

@@ -1,13 +1,15 @@
 """``clipsearch demo``: the whole path on the sample catalogue, through the public command line and client.
 
 Draws the catalogue, builds the index, starts a server, asks it three texts and two pictures, shows the hits as tables
-and as a contact sheet, and keeps serving. Each step is skipped where its result is there already.
+and as a contact sheet, and keeps serving, with the web page beside it. Each step is skipped where its result is there
+already.
 """
 
 import contextlib
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +33,7 @@ TOP_K = 8
 # Of the first five hits, how many must be right for the demo to have worked.
 LOOKED_AT, RIGHT_AT_LEAST = 5, 4
 START_TIMEOUT_S = 60.0
+POLL_S = 0.1
 
 console = Console()
 
@@ -61,7 +64,8 @@ PICTURE_KINDS = ("boots", "lamp")
 @click.option("--once", is_flag=True, help="Exit after the queries; status 0 only if the answers are right.")
 @click.option("--work", type=click.Path(path_type=Path, file_okay=False), default=Path("build/demo"), show_default=True)
 @click.option("--port", type=click.IntRange(0, 65535), default=50051, show_default=True, help="0 picks a free one.")
-def demo(once: bool, work: Path, port: int) -> None:
+@click.option("--ui-port", type=click.IntRange(0, 65535), default=8501, show_default=True, help="The web page's.")
+def demo(once: bool, work: Path, port: int, ui_port: int) -> None:
     """Draw the sample catalogue, index it, serve it, search it, and keep serving until Ctrl-C."""
     catalogue, data = work / "catalogue", work / "data"
     work.mkdir(parents=True, exist_ok=True)
@@ -71,9 +75,10 @@ def demo(once: bool, work: Path, port: int) -> None:
     console.rule("2. The index")
     build_index(catalogue, data / "default")
     console.rule("3. The server")
-    address = f"127.0.0.1:{port or free_port()}"
+    address = f"127.0.0.1:{free_port(port)}"
     queries = [*TEXT_QUERIES, *picture_queries(work / "queries")]
-    with serving(data, address, work / "server.log") as process, Client(address) as client:
+    serve = ["serve", "--bundle", str(BUNDLE), "--data", str(data), "--imports", str(work), "--listen", address]
+    with beside(serve, work / "server.log") as process, Client(address) as client:
         wait_until_ready(client, process, work / "server.log")
         console.print(f"serving on {address}, log in {work / 'server.log'}")
         console.rule("4. The queries")
@@ -88,9 +93,15 @@ def demo(once: bool, work: Path, port: int) -> None:
         if once:
             console.print("[green]the answers are right[/green]" if right else "[red]some answers are wrong[/red]")
             sys.exit(0 if right else 1)
-        console.print(f"still serving: [bold]clipsearch search 'green boots' --server {address}[/bold]; Ctrl-C stops")
-        with contextlib.suppress(KeyboardInterrupt):
-            sys.exit(process.wait())
+        console.rule("5. The web page")
+        page = f"127.0.0.1:{free_port(ui_port)}"
+        show = ["ui", "--server", address, "--listen", page, "--pictures", str(catalogue)]
+        with beside([*show, "--uploads", str(work / "uploads")], work / "ui.log") as ui:
+            wait_until_listening(page, ui, work / "ui.log")
+            console.print(f"the web page: [bold]http://{page}[/bold], log in {work / 'ui.log'}")
+            console.print(f"or: [bold]clipsearch search 'green boots' --server {address}[/bold]; Ctrl-C stops both")
+            with contextlib.suppress(KeyboardInterrupt):
+                sys.exit(process.wait())
 
 
 def build_index(catalogue: Path, index: Path) -> None:
@@ -100,18 +111,23 @@ def build_index(catalogue: Path, index: Path) -> None:
     subprocess.run([sys.executable, "-m", "clipsearch", *arguments], check=True)
 
 
-def free_port() -> int:
-    """A TCP port that nobody listens on now."""
+def free_port(wanted: int) -> int:
+    """The wanted TCP port, or any for 0, that nobody listens on now; raises ClickException where somebody does."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        # As servers do it: a port that was in use a moment ago is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError as error:
+            raise click.ClickException(f"port {wanted} cannot be had: {error.strerror}; 0 picks a free one") from error
         return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager
-def serving(data: Path, address: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run ``clipsearch serve`` beside us, logging to ``log``; SIGTERM and a clean end when the block ends."""
-    command = [sys.executable, "-m", "clipsearch", "serve", "--bundle", str(BUNDLE), "--data", str(data)]
-    with log.open("wb") as out, subprocess.Popen([*command, "--listen", address], stdout=out, stderr=out) as process:
+def beside(arguments: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a ``clipsearch`` command beside us, logging to ``log``; SIGTERM and a clean end when the block ends."""
+    command = [sys.executable, "-m", "clipsearch", *arguments]
+    with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
         try:
             yield process
         finally:
@@ -125,9 +141,26 @@ def wait_until_ready(client: Client, process: subprocess.Popen[bytes], log: Path
         with contextlib.suppress(DeadlineExceeded):
             client.wait_until_ready(1.0)
             return
-        if process.poll() is not None:
-            raise click.ClickException(f"the server ended: {log.read_text(errors='replace').strip()[-500:]}")
+        check_alive("the server", process, log)
     raise click.ClickException(f"the server was not ready within {START_TIMEOUT_S:.0f} s; see {log}")
+
+
+def wait_until_listening(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until the web page takes connections; raises ClickException with its last words where it ends instead."""
+    host, _, port = address.rpartition(":")
+    until = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < until:
+        check_alive("the web page", process, log)
+        with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=1.0):
+            return
+        time.sleep(POLL_S)
+    raise click.ClickException(f"the web page was not there within {START_TIMEOUT_S:.0f} s; see {log}")
+
+
+def check_alive(name: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Raise ClickException with the last words of a process where it has ended."""
+    if process.poll() is not None:
+        raise click.ClickException(f"{name} ended: {log.read_text(errors='replace').strip()[-500:]}")
 
 
 def picture_queries(directory: Path) -> list[DemoQuery]:

@@ -4,6 +4,7 @@ The towers are written out instead of traced: a traced graph computes the same, 
 what only we know, such as that one row per item survives the last attention (figures in docs/decisions/0003).
 """
 
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -84,7 +85,11 @@ def save(model: Any, path: Path) -> list[Path]:
         size_threshold=_EXTERNAL_DATA_FROM_BYTES,
     )
     onnx.checker.check_model(str(path))
-    return [path, weights] if weights.exists() else [path]
+    if not weights.exists():
+        return [path]
+    # onnx writes them for their owner alone, and a server runs as somebody else.
+    weights.chmod(stat.S_IMODE(path.stat().st_mode))
+    return [path, weights]
 
 
 Weights = dict[str, NDArray[np.float32]]

@@ -30,6 +30,7 @@ from clipsearch.services.build_index import Derivation, TextEmbedder
 from clipsearch.services.build_report import Report
 from clipsearch.services.catalogue import CatalogueService, WriteLane, write_batch
 from clipsearch.services.embed import EmbedService, ImageLane, TextLane, encode_batch, searched_s
+from clipsearch.services.facets import FacetService
 from clipsearch.services.imports import Importer
 from clipsearch.services.jobs import Jobs
 from clipsearch.services.limits import RequestLimits
@@ -90,6 +91,7 @@ class App:
         self.lanes = _lanes(settings, self.encoders, self.data, self.recall, self.telemetry)
         self.operations = Operations()
         self._decoders = ThreadPoolExecutor(settings.decode_threads or settings.cores, thread_name_prefix="decode")
+        self._facets: FacetService | None = None
         self._server = self._rpc()
         self._watching: asyncio.Task[None] | None = None
         self.port = self.metrics_port = 0
@@ -118,6 +120,7 @@ class App:
             catalogue = CatalogueService(
                 embed=embed, lane=lanes.write, data=data, recall=self.recall, dimension=dimension, limits=limits
             )
+            self._facets = FacetService(data)
             jobs = Jobs(
                 operations=self.operations,
                 data=data,
@@ -139,7 +142,7 @@ class App:
             RpcOptions(settings.listen, settings.max_message_bytes, settings.max_concurrent_streams),
             EmbeddingServicer(embed, _model(encoders.manifest), settings.stream_window),
             SearchServicer(search),
-            CatalogueServicer(catalogue, jobs),
+            CatalogueServicer(catalogue, self._facets, jobs),
             OperationsServicer(self.operations),
             observation=Observation(self.telemetry.requests),
             interceptors=[tracing.interceptor(), AsGenerators()] if (tracing := self.telemetry.tracing) else [],
@@ -195,6 +198,8 @@ class App:
         for lane in self.lanes.all:
             await lane.stop()
             logger.info("the %s lane did %d items in %d batches", lane.name, lane.counts.items, lane.counts.batches)
+        if self._facets is not None:
+            await asyncio.to_thread(self._facets.stop)
         self._decoders.shutdown()
         await asyncio.to_thread(self.recall.stop)
         if self.data is not None:
@@ -271,6 +276,7 @@ def _open_data(settings: Settings, encoders: Encoders) -> DataDirectory | None:
         TextEmbedder(encoders.tokenizer, encoders.text),
         # Half of the cores: the others serve.
         threads=settings.search_threads or max(1, settings.cores // 2),
+        recall_target=settings.recall_target,
     )
     options = CollectionOptions(
         dimension=manifest.dimension,

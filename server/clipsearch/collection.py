@@ -16,7 +16,7 @@ import numpy as np
 
 from clipsearch.catalogue.filters.compile import CompiledFilter
 from clipsearch.catalogue.mutations import Applied, Mutation
-from clipsearch.catalogue.reader import CatalogueReader
+from clipsearch.catalogue.reader import CatalogueReader, Description
 from clipsearch.catalogue.writer import CatalogueWriter
 from clipsearch.disk import bytes_under
 from clipsearch.errors import (
@@ -131,6 +131,10 @@ class Collection:
     def metadata(self, rows: Rows) -> list[dict[str, object]]:
         """The metadata of rows. Reads the disk."""
         return self._reader.metadata(rows.tolist())
+
+    def descriptions(self, rows: Rows) -> list[Description]:
+        """The metadata and uris of rows. Reads the disk."""
+        return self._reader.descriptions(rows.tolist())
 
     @property
     def reader(self) -> CatalogueReader:

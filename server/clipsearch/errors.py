@@ -65,6 +65,12 @@ class InvalidInput(ClipsearchError):
     reason = "INVALID_INPUT"
 
 
+class MalformedMessage(InvalidInput):
+    """The bytes of a request are not a message of the method that was called."""
+
+    reason = "MALFORMED_MESSAGE"
+
+
 class EmptyText(InvalidInput):
     """A text of no characters (or white space alone) was given."""
 
@@ -219,6 +225,24 @@ class BadGroupField(InvalidInput):
     """A field to group by that is no field path."""
 
     reason = "GROUP_BY_NOT_USABLE"
+
+
+class BadFacetField(InvalidInput):
+    """A field to count the values of that is no field path."""
+
+    reason = "FACET_FIELD_NOT_USABLE"
+
+
+class FacetLimitOutOfRange(InvalidInput):
+    """More values of each field than the server lists, or fewer than none."""
+
+    reason = "FACET_LIMIT_OUT_OF_RANGE"
+
+
+class TooManyFields(InvalidInput):
+    """More fields are asked for, or found where none are named, than the server counts at once."""
+
+    reason = "TOO_MANY_FIELDS"
 
 
 class BadCollapse(InvalidInput):

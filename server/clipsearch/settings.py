@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     text_batch_items: int = Field(64, ge=1, le=4096, description="Most texts in one batch.")
     text_batch_tokens: int = Field(512, ge=1, description="Most tokens in one batch of texts, padding included.")
     text_batch_overhead_tokens: int = Field(
-        48, ge=0, description="Padding, in tokens, that is worth wasting to save one more batch of texts."
+        16, ge=0, description="Padding, in tokens, that is worth wasting to save one more batch of texts."
     )
     image_batch_items: int = Field(8, ge=1, le=4096, description="Most pictures in one batch.")
     search_batch_items: int = Field(64, ge=1, le=65536, description="Most queries in one batch.")
@@ -66,6 +66,9 @@ class Settings(BaseSettings):
     )
     bulk_share: float = Field(
         0.2, ge=0.0, lt=1.0, description="Share of each lane that bulk work gets while interactive work waits too."
+    )
+    recall_target: float = Field(
+        0.95, gt=0.0, le=1.0, description="Recall@10 that the indexes this server builds are tuned to reach."
     )
     recall_sample: float = Field(
         0.001, ge=0.0, le=1.0, description="Share of searches that are run again exactly, to tell live recall; 0: none."

@@ -1,6 +1,7 @@
 """Tiny checkpoints through the whole export, then served by the encoders."""
 
 import io
+import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -79,6 +80,12 @@ def test_gate_and_manifest(exported: Callable[..., Exported], precision: Precisi
     assert (manifest.precision, manifest.opset, manifest.source) == (precision, 23, "tiny")
     assert manifest.logit_scale == pytest.approx(1 / 0.07, rel=1e-4)
     assert set(manifest.files) >= {"tokenizer.json", "text.onnx", "text.weights", "image.onnx", "image.weights"}
+
+
+def test_who_can_read_one_file_can_read_all(exported: Callable[..., Exported]) -> None:
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in exported("fp32").bundle.path.iterdir()}
+    assert {"text.onnx", "text.weights", "manifest.json"} <= modes.keys()
+    assert len(set(modes.values())) == 1, modes
 
 
 def test_precisions_share_the_weight_hash(exported: Callable[..., Exported]) -> None:

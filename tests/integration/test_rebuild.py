@@ -13,13 +13,17 @@ from benchmarks.clustered_vectors import clustered
 from clipsearch.catalogue.items import Item
 from clipsearch.catalogue.mutations import Applied, Delete, Upsert
 from clipsearch.catalogue.reader import CatalogueReader
+from clipsearch.client import Client, NewItem
 from clipsearch.collection import Collection, CollectionOptions
 from clipsearch.index.manifest import IndexManifest
 from clipsearch.index.rules import Kind, Training
+from clipsearch.index.storage import newest_snapshot, read_manifest
 from clipsearch.index.tuning import Report
 from clipsearch.rebuilds import REPLAY_US, WORTH_S, WRITE_US, worth_writing
 from clipsearch.services.build_index import IndexOptions, derive_index
 from clipsearch.services.build_report import RejectLog, Tally
+from clipsearch.settings import Settings
+from tests.integration.support import SAMPLE_BUNDLE, Running
 
 N, D = 12_000, 16
 TAIL = round(WORTH_S / REPLAY_US * 1e6)
@@ -205,3 +209,13 @@ def test_what_an_interrupted_build_left_goes_at_the_next_start(tmp_path: Path) -
 )
 def test_which_tails_are_worth_it(tail: int, living: int, seconds: float, worth: bool) -> None:
     assert worth_writing(tail, living, seconds) is worth
+
+
+def test_a_server_tunes_to_the_target_that_it_was_given(tmp_path: Path) -> None:
+    settings = Settings(
+        bundle=SAMPLE_BUNDLE, data=tmp_path, listen="127.0.0.1:0", device="cpu", recall_target=0.9, grace_s=0
+    )
+    with Running(settings) as running, Client(running.address) as client:
+        client.catalogue.upsert([NewItem("one", text="a red dress")])
+        client.catalogue.rebuild_index().wait(timeout=60)
+    assert read_manifest(newest_snapshot(tmp_path / "default")).recall_target == 0.9

@@ -50,6 +50,20 @@ class SharedConnection:
                 self._connection.execute("ROLLBACK")
 
     @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection to read one state and to write temporary tables: all of what is written, or nothing."""
+        with self._opened():
+            self._connection.execute("BEGIN")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                # After some failures SQLite has rolled back by itself.
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
     def _opened(self) -> Iterator[None]:
         with self._lock, storage_errors(self._path):
             if self._closed:

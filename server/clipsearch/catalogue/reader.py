@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.catalogue.connection import SharedConnection
+from clipsearch.catalogue.facets.counts import FacetCounts
 from clipsearch.catalogue.filters.compile import CompiledFilter
 from clipsearch.catalogue.items import Known, checksum
 from clipsearch.catalogue.known import SELECT_KNOWN, known_items
@@ -41,6 +42,14 @@ class StoredItem:
     content_hash: bytes | None
     seq: int
     embedding: NDArray[np.float16] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What is known about an item beside its embedding."""
+
+    metadata: dict[str, object]
+    uri: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +90,8 @@ class CatalogueReader:
 
     Rows are answered for whether they live or not, as long as they are stored: a search on an older view may ask.
     Look-ups by key take microseconds and share one connection; walks over the table have another, so that a filter
-    over a million items keeps no hit waiting for its metadata. Raises StorageFailed where the disk fails.
+    over a million items keeps no hit waiting for its metadata; ``facets``, which count over all of it, have a third.
+    Raises StorageFailed where the disk fails.
     """
 
     def __init__(self, collection: str | Path) -> None:
@@ -96,6 +106,7 @@ class CatalogueReader:
         # A file that no writer has opened since there is this index lacks it, and is read all the same.
         indexed = self._keyed.all("SELECT 1 FROM sqlite_schema WHERE type = 'index' AND name = ?", (SCAN,))
         self._scan = f"INDEXED BY {SCAN}" if indexed else "NOT INDEXED"
+        self.facets = FacetCounts(SharedConnection(self._path), self._scan)
         self.dimension = int(meta["dimension"])
         self.model_hash: str | None = meta.get("model_hash")
 
@@ -136,6 +147,11 @@ class CatalogueReader:
     def metadata(self, rows: Sequence[int]) -> list[dict[str, object]]:
         """Return the metadata of each of ``rows``, in their order; raises UnusableIndex for a row that is not there."""
         return [json.loads(text) for text in self._column("metadata", rows)]
+
+    def descriptions(self, rows: Sequence[int]) -> list[Description]:
+        """Return the metadata and uri of each of ``rows``, as ``metadata`` does."""
+        found = {row: (text, uri) for row, text, uri in self._at("row, metadata, uri", rows)}
+        return [Description(json.loads(text), uri) for text, uri in (found[int(row)] for row in rows)]
 
     def ids(self, rows: Sequence[int]) -> list[str]:
         """Return the id of each of ``rows``, in their order; raises UnusableIndex for a row that is not there."""
@@ -198,18 +214,18 @@ class CatalogueReader:
         return StoredItem(row, item_id, json.loads(metadata), uri, content_hash, seq, embedding)
 
     def _column(self, column: str, rows: Sequence[int]) -> list[str]:
-        wanted = [int(row) for row in rows]
-        found = dict(self._at(f"row, {column}", sorted(set(wanted))))
-        return [found[row] for row in wanted]
+        found = dict(self._at(f"row, {column}", rows))
+        return [found[int(row)] for row in rows]
 
     def _at(self, columns: str, rows: Sequence[int]) -> list[tuple[Any, ...]]:
-        """Return columns of distinct rows, the row number first, ascending."""
+        """Return columns of rows, the row number first, ascending and each once."""
+        wanted = sorted({int(row) for row in rows})
         found: list[tuple[Any, ...]] = []
         select = f"SELECT {columns} FROM items WHERE row IN (SELECT value FROM json_each(?)) ORDER BY row"
-        for start in range(0, len(rows), _MANY):
-            found += self._keyed.all(select, (json.dumps(rows[start : start + _MANY]),))
-        if len(found) != len(rows):
-            missing = min(set(rows) - {row[0] for row in found})
+        for start in range(0, len(wanted), _MANY):
+            found += self._keyed.all(select, (json.dumps(wanted[start : start + _MANY]),))
+        if len(found) != len(wanted):
+            missing = min(set(wanted) - {row[0] for row in found})
             raise UnusableIndex(f"{self._path} has no row {missing}: it is not what the index was built from")
         return found
 
@@ -217,6 +233,7 @@ class CatalogueReader:
         """Close the file; calls that follow raise CollectionNotFound."""
         self._keyed.close()
         self._walks.close()
+        self.facets.close()
 
     def __enter__(self) -> Self:
         return self

@@ -78,6 +78,10 @@ class Window:
         grown = self._grown(name, labels)
         return grown / max(self.after.at - self.before.at, 1e-9)
 
+    def sum_rate(self, name: str, **labels: str) -> float:
+        """Return how much what a histogram saw added up to, per second."""
+        return self.rate(f"{name}_sum", **labels)
+
     def mean(self, name: str, **labels: str) -> float | None:
         """Return the mean of what a histogram saw in between; None where it saw nothing."""
         count = self._grown(f"{name}_count", labels)

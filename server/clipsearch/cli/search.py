@@ -80,7 +80,10 @@ def search(
         return
     from rich.console import Console
 
-    Console().print(_table(found))
+    if found.hits:
+        Console().print(_table(found))
+    else:
+        click.echo("Nothing matches.")
     if found.truncated:
         click.echo("The text is longer than the model's context and was cut.")
     click.echo(_timings_line(found.timings))

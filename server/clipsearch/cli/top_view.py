@@ -14,10 +14,10 @@ MIB = 2**20
 
 def frame(window: Window, address: str) -> RenderableType:
     """Return one frame: the server, its calls, lanes and collections, between two looks at it."""
-    parts = [_server(window, address), _calls(window), _lanes(window)]
+    parts: list[RenderableType] = [_server(window, address), "", _calls(window), "", _lanes(window)]
     if window.after.series("clipsearch_collection_items"):
-        parts.append(_collections(window))
-    return Group(*(part for pair in zip(parts, [Text("")] * len(parts), strict=True) for part in pair))
+        parts += ["", _collections(window)]
+    return Group(*parts)
 
 
 def _server(window: Window, address: str) -> RenderableType:
@@ -87,7 +87,7 @@ def _lanes(window: Window) -> Table:
         fill = window.mean("clipsearch_batch_fill_ratio", lane=lane)
         table.add_row(
             lane,
-            _rate(window.rate("clipsearch_batch_items_sum", lane=lane)),
+            _rate(window.sum_rate("clipsearch_batch_items", lane=lane)),
             "-" if size is None else f"{size:.1f}",
             "-" if fill is None else f"{fill:.0%}",
             f"{now.total('clipsearch_queue_items', lane=lane):,.0f}",

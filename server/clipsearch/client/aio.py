@@ -135,7 +135,7 @@ class AsyncClient:
 
     def stream_embed(
         self,
-        items: Iterable[tuple[Key, Input]] | AsyncIterable[tuple[Key, Input]],
+        items: Iterable[tuple[Key, Input | ClientError]] | AsyncIterable[tuple[Key, Input | ClientError]],
         *,
         window: int = DEFAULT_WINDOW,
         in_order: bool = False,
@@ -174,6 +174,8 @@ class AsyncClient:
         min_sequence_number: int = 0,
         exclude_ids: Iterable[str] = (),
         min_score: float | None = None,
+        offset: int | None = None,
+        page_token: str = "",
         priority: Priority | None = None,
         timeout: float | None = None,
     ) -> SearchResult:
@@ -183,7 +185,8 @@ class AsyncClient:
         unless given); ``nprobe`` the number of index lists to visit instead of the tuned one; ``view`` how much of each
         hit to return. Hits are only items whose metadata match ``filter``, whose ids are not in ``exclude_ids`` and
         whose score is at least ``min_score``. FailedPrecondition with the reason SEQUENCE_NOT_REACHED says that the
-        collection is not yet at ``min_sequence_number``.
+        collection is not yet at ``min_sequence_number``. ``offset``, 0 as well, asks for pages: the same search with
+        the result's ``next_page_token`` as ``page_token``, and without an offset, gives the next one.
         """
         query = Query(text=text, image=image, vector=vector, item_id=item_id, terms=terms)
         options = SearchOptions(
@@ -195,6 +198,8 @@ class AsyncClient:
             min_sequence_number=min_sequence_number,
             exclude_ids=exclude_ids,
             min_score=min_score,
+            offset=offset,
+            page_token=page_token,
             priority=priority,
         )
         if convert.reads_files(query):
@@ -277,13 +282,13 @@ class AsyncClient:
                 raise not_ready(timeout)
             await self._connection.sleep(HEALTH_POLL_S)
 
-    async def _prepare(self, item: Input) -> embedding_pb2.EmbedInput | ClientError:
+    async def _prepare(self, item: Input | ClientError) -> embedding_pb2.EmbedInput | ClientError:
         if isinstance(item, Path):
             return await asyncio.to_thread(self._requests.embed_input, item)
         return self._requests.embed_input(item)
 
     async def _prepare_pairs(
-        self, items: Iterable[tuple[Key, Input]] | AsyncIterable[tuple[Key, Input]]
+        self, items: Iterable[tuple[Key, Input | ClientError]] | AsyncIterable[tuple[Key, Input | ClientError]]
     ) -> AsyncGenerator[streams.Prepared[Key], None]:
         async for key, item in each(items):
             yield key, await self._prepare(item)

@@ -3,24 +3,28 @@
 # ruff: noqa: ASYNC109  a timeout here is the call's deadline, which the server is told: more than asyncio.timeout does
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+
+from google.longrunning import operations_pb2, operations_pb2_grpc
 
 from clipsearch.client import convert, convert_catalogue
 from clipsearch.client.bulk import UnderWay, merge, messages
 from clipsearch.client.connection import AsyncConnection
-from clipsearch.client.convert_operations import EXPORT, IMPORT, REBUILD
+from clipsearch.client.convert_operations import EXPORT, IMPORT, REBUILD, state
 from clipsearch.client.errors import ClientError
 from clipsearch.client.operation import AsyncOperation
 from clipsearch.client.pipeline import each, write_asynchronous
-from clipsearch.client.requests import DEFAULT_BATCH_SIZE, DEFAULT_CONCURRENCY, DEFAULT_PAGE_SIZE
+from clipsearch.client.requests import DEFAULT_BATCH_SIZE, DEFAULT_CONCURRENCY, DEFAULT_FACET_VALUES, DEFAULT_PAGE_SIZE
 from clipsearch.client.types import (
     CollectionStats,
     Deleted,
     Exported,
+    Facets,
     Imported,
     IndexStats,
     Item,
     NewItem,
+    OperationState,
     Outcome,
     Priority,
     Upserted,
@@ -36,6 +40,7 @@ class AsyncCatalogue:
         self._connection = connection
         self._requests = connection.requests
         self._stub = catalogue_pb2_grpc.CatalogueServiceStub(connection.channel)
+        self._operations = operations_pb2_grpc.OperationsStub(connection.channel)
 
     async def upsert(
         self,
@@ -135,6 +140,24 @@ class AsyncCatalogue:
                 return
             request.page_token = response.next_page_token
 
+    async def facets(
+        self,
+        collection: str = "",
+        *,
+        fields: Sequence[str] = (),
+        filter: str = "",
+        limit: int = DEFAULT_FACET_VALUES,
+        timeout: float | None = None,
+    ) -> Facets:
+        """Count what the metadata hold: of each field the items that have it, its common values, its range.
+
+        Exactly, over all items that a filter lets through. Of the ``fields`` named (``brand``, ``size.eu``, written as
+        in a filter), all that there are where none is; up to ``limit`` values of each. The first count takes the server
+        some seconds for a million items, later ones what was written since.
+        """
+        request = self._requests.facets(collection, fields, filter, limit)
+        return convert_catalogue.facets(await self._connection.call(self._stub.GetFacets, request, timeout))
+
     async def rebuild_index(
         self, collection: str = "", *, train: bool = False, timeout: float | None = None
     ) -> AsyncOperation[IndexStats]:
@@ -172,6 +195,18 @@ class AsyncCatalogue:
         request = pb.ExportItemsRequest(collection=collection, path=path, overwrite=overwrite)
         started = await self._connection.call(self._stub.ExportItems, request, timeout)
         return AsyncOperation(self._connection, started.name, EXPORT)
+
+    async def operations(self, *, timeout: float | None = None) -> list[OperationState]:
+        """Return the operations that run and the last ones that are over, of all collections, latest first."""
+        request = operations_pb2.ListOperationsRequest()
+        response = await self._connection.call(self._operations.ListOperations, request, timeout)
+        known = [one for one in map(state, response.operations) if one is not None]
+        return sorted(known, key=lambda one: one.progress.start_time, reverse=True)
+
+    async def cancel_operation(self, name: str, *, timeout: float | None = None) -> None:
+        """Ask the server to stop an operation at its next step; NotFound where it knows none of this name."""
+        request = operations_pb2.CancelOperationRequest(name=name)
+        await self._connection.call(self._operations.CancelOperation, request, timeout)
 
     async def create_collection(self, collection: str, *, timeout: float | None = None) -> None:
         """Make an empty collection; raises AlreadyExists.

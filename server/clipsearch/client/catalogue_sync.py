@@ -1,23 +1,27 @@
 """``Client.catalogue``: writing, reading and listing the items that searches find, and their collections."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+
+from google.longrunning import operations_pb2, operations_pb2_grpc
 
 from clipsearch.client import convert, convert_catalogue
 from clipsearch.client.bulk import UnderWay, merge, messages
 from clipsearch.client.connection import Connection, Pending
-from clipsearch.client.convert_operations import EXPORT, IMPORT, REBUILD
+from clipsearch.client.convert_operations import EXPORT, IMPORT, REBUILD, state
 from clipsearch.client.errors import ClientError
 from clipsearch.client.operation import Operation
 from clipsearch.client.pipeline import write_blocking
-from clipsearch.client.requests import DEFAULT_BATCH_SIZE, DEFAULT_CONCURRENCY, DEFAULT_PAGE_SIZE
+from clipsearch.client.requests import DEFAULT_BATCH_SIZE, DEFAULT_CONCURRENCY, DEFAULT_FACET_VALUES, DEFAULT_PAGE_SIZE
 from clipsearch.client.types import (
     CollectionStats,
     Deleted,
     Exported,
+    Facets,
     Imported,
     IndexStats,
     Item,
     NewItem,
+    OperationState,
     Outcome,
     Priority,
     Upserted,
@@ -38,6 +42,7 @@ class Catalogue:
         self._connection = connection
         self._requests = connection.requests
         self._stub = catalogue_pb2_grpc.CatalogueServiceStub(connection.channel)
+        self._operations = operations_pb2_grpc.OperationsStub(connection.channel)
 
     def upsert(
         self,
@@ -134,6 +139,24 @@ class Catalogue:
                 return
             request.page_token = response.next_page_token
 
+    def facets(
+        self,
+        collection: str = "",
+        *,
+        fields: Sequence[str] = (),
+        filter: str = "",
+        limit: int = DEFAULT_FACET_VALUES,
+        timeout: float | None = None,
+    ) -> Facets:
+        """Count what the metadata hold: of each field the items that have it, its common values, its range.
+
+        Exactly, over all items that a filter lets through. Of the ``fields`` named (``brand``, ``size.eu``, written as
+        in a filter), all that there are where none is; up to ``limit`` values of each. The first count takes the server
+        some seconds for a million items, later ones what was written since.
+        """
+        request = self._requests.facets(collection, fields, filter, limit)
+        return convert_catalogue.facets(self._connection.call(self._stub.GetFacets, request, timeout))
+
     def rebuild_index(
         self, collection: str = "", *, train: bool = False, timeout: float | None = None
     ) -> Operation[IndexStats]:
@@ -171,6 +194,18 @@ class Catalogue:
         request = pb.ExportItemsRequest(collection=collection, path=path, overwrite=overwrite)
         started = self._connection.call(self._stub.ExportItems, request, timeout)
         return Operation(self._connection, started.name, EXPORT)
+
+    def operations(self, *, timeout: float | None = None) -> list[OperationState]:
+        """Return the operations that run and the last ones that are over, of all collections, latest first."""
+        request = operations_pb2.ListOperationsRequest()
+        response = self._connection.call(self._operations.ListOperations, request, timeout)
+        known = [one for one in map(state, response.operations) if one is not None]
+        return sorted(known, key=lambda one: one.progress.start_time, reverse=True)
+
+    def cancel_operation(self, name: str, *, timeout: float | None = None) -> None:
+        """Ask the server to stop an operation at its next step; NotFound where it knows none of this name."""
+        request = operations_pb2.CancelOperationRequest(name=name)
+        self._connection.call(self._operations.CancelOperation, request, timeout)
 
     def create_collection(self, collection: str, *, timeout: float | None = None) -> None:
         """Make an empty collection; raises AlreadyExists.

@@ -9,6 +9,7 @@ import numpy as np
 from google.protobuf import struct_pb2
 from google.protobuf.message import Message
 
+from clipsearch import floats
 from clipsearch.client.errors import ClientError, InvalidArgument, from_status
 from clipsearch.client.types import (
     Embedded,
@@ -115,7 +116,7 @@ def query_message(query: Query) -> search_pb2.Query:
         message.image = picture_bytes(query.image)
     elif query.vector is not None:
         # Always single precision: one vector is small, and a caller's unnormalised values may overflow half precision.
-        message.vector.float32.values.extend(np.asarray(query.vector, np.float32).tolist())
+        floats.pack(np.asarray(query.vector, np.float32), message.vector.float32)
     elif query.item_id is not None:
         message.item_id = query.item_id
     return message
@@ -131,19 +132,18 @@ def reads_files(query: Query) -> bool:
     return isinstance(query.image, Path) or any(isinstance(term.image, Path) for term, _ in query.terms or ())
 
 
-def id_list(name: str, ids: Iterable[str]) -> list[str]:
-    """Return ids as a list; TypeError for a single text, which is an iterable of its letters as well."""
-    if isinstance(ids, str):
-        raise TypeError(f"{name} must be several ids, not one text: [{ids!r}]")
-    return list(ids)
+def texts(name: str, values: Iterable[str]) -> list[str]:
+    """Return several texts as a list; TypeError for a single one, which is an iterable of its letters as well."""
+    if isinstance(values, str):
+        raise TypeError(f"{name} must be several texts, not one: [{values!r}]")
+    return list(values)
 
 
 def vector(message: common_pb2.Embedding) -> Vector:
     """Return the vector of an embedding in either format, float32 [dimension], writable and owned by the caller."""
     if message.WhichOneof("encoding") == "float16":
         return np.frombuffer(message.float16, "<f2").astype(np.float32)
-    values = message.float32.values
-    return np.fromiter(values, np.float32, len(values))
+    return floats.unpack(message.float32).astype(np.float32)
 
 
 def timings(message: common_pb2.Timings) -> Timings:
@@ -182,10 +182,13 @@ def search_result(message: search_pb2.SearchResponse, view: View) -> SearchResul
             hit.score,
             plain(hit.metadata) if view != "basic" else None,
             vector(hit.embedding) if view == "full" else None,
+            hit.uri,
         )
         for hit in message.hits
     )
-    return SearchResult(hits, message.truncated, timings(message.timings), message.sequence_number)
+    return SearchResult(
+        hits, message.truncated, timings(message.timings), message.sequence_number, message.next_page_token
+    )
 
 
 def batch_search_result(message: search_pb2.BatchSearchResult, view: View) -> SearchResult | ClientError:
@@ -197,15 +200,16 @@ def batch_search_result(message: search_pb2.BatchSearchResult, view: View) -> Se
 
 def plain(struct: struct_pb2.Struct) -> dict[str, Any]:
     """Return a Struct as a dict. A Struct has one kind of number; whole ones come back as int, as JSON would print."""
-    return {key: _plain_value(value) for key, value in struct.fields.items()}
+    return {key: plain_value(value) for key, value in struct.fields.items()}
 
 
-def _plain_value(value: struct_pb2.Value) -> Any:
+def plain_value(value: struct_pb2.Value) -> Any:
+    """Return one value of a Struct, as ``plain`` does."""
     match value.WhichOneof("kind"):
         case "struct_value":
             return plain(value.struct_value)
         case "list_value":
-            return [_plain_value(v) for v in value.list_value.values]
+            return [plain_value(v) for v in value.list_value.values]
         case "number_value":
             number = value.number_value
             return int(number) if number.is_integer() else number

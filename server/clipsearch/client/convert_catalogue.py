@@ -10,9 +10,20 @@ import grpc
 import numpy as np
 from google.protobuf import struct_pb2, timestamp_pb2
 
+from clipsearch import floats
 from clipsearch.client import convert
 from clipsearch.client.errors import ClientError, Internal, InvalidArgument, from_status
-from clipsearch.client.types import CollectionStats, IndexStats, Item, NewItem, Outcome, Upserted
+from clipsearch.client.types import (
+    CollectionStats,
+    Facets,
+    FacetValue,
+    FieldFacet,
+    IndexStats,
+    Item,
+    NewItem,
+    Outcome,
+    Upserted,
+)
 from clipsearch.v1 import catalogue_pb2 as pb
 
 _OUTCOMES: Mapping[int, Outcome] = {
@@ -40,7 +51,7 @@ def upsert_item(item: NewItem) -> pb.UpsertItem:
         pictures = [item.image] if isinstance(item.image, bytes | Path) else item.image
         message.images.CopyFrom(pb.Images(images=[convert.picture_bytes(picture) for picture in pictures]))
     elif item.vector is not None:
-        message.vector.float32.values.extend(np.asarray(item.vector, np.float32).tolist())
+        floats.pack(np.asarray(item.vector, np.float32), message.vector.float32)
     return message
 
 
@@ -113,6 +124,22 @@ def item(message: pb.Item, with_embedding: bool) -> Item:
         uri=message.uri,
         sequence_number=message.sequence_number,
         vector=convert.vector(message.embedding) if with_embedding else None,
+    )
+
+
+def facets(message: pb.GetFacetsResponse) -> Facets:
+    """Return what a collection's metadata hold."""
+    return Facets({field.field: _field_facet(field) for field in message.fields}, message.sequence_number)
+
+
+def _field_facet(message: pb.FieldFacet) -> FieldFacet:
+    return FieldFacet(
+        name=message.field,
+        values=tuple(FacetValue(convert.plain_value(value.value), value.count) for value in message.values),
+        minimum=message.minimum if message.HasField("minimum") else None,
+        maximum=message.maximum if message.HasField("maximum") else None,
+        items=message.items,
+        more_values=message.more_values,
     )
 
 

@@ -1,6 +1,6 @@
 """What the kinds of long operations say about themselves, as values of ``types``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -11,7 +11,15 @@ from google.protobuf.message import Message
 
 from clipsearch.client import convert_catalogue
 from clipsearch.client.errors import DeadlineExceeded, from_status
-from clipsearch.client.types import Exported, Imported, IndexStats, Progress, Rejected
+from clipsearch.client.types import (
+    Exported,
+    Imported,
+    IndexStats,
+    OperationKind,
+    OperationState,
+    Progress,
+    Rejected,
+)
 from clipsearch.v1 import catalogue_pb2 as pb
 
 Result = TypeVar("Result")
@@ -29,14 +37,7 @@ class Kind(Generic[Result]):
     def progress(self, operation: operations_pb2.Operation) -> Progress:
         """Return how far an operation is."""
         metadata = _unpacked(operation.metadata, self.metadata())
-        return Progress(
-            collection=metadata.collection,
-            stage=metadata.stage,
-            done_steps=metadata.done_steps,
-            total_steps=metadata.total_steps,
-            start_time=convert_catalogue.point_in_time(metadata.start_time),
-            done=operation.done,
-        )
+        return _progress(metadata, metadata.collection, operation.done)
 
     def result_of(self, operation: operations_pb2.Operation) -> Result:
         """Return what a finished operation made; raises what it failed with."""
@@ -48,6 +49,30 @@ class Kind(Generic[Result]):
         """Return the error for a wait that was too short."""
         message = f"the {self.word} was not over within {timeout:g} s; it goes on"
         return DeadlineExceeded(message, code=grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+def state(operation: operations_pb2.Operation) -> OperationState | None:
+    """Return an operation of a list; None for a kind that only a newer server knows."""
+    for kind, made in _METADATA.items():
+        metadata = made()
+        if operation.metadata.Unpack(metadata):
+            # A snapshot is of several collections.
+            collection = "" if kind == "snapshot" else metadata.collection
+            progress = _progress(metadata, collection, operation.done)
+            failed = operation.WhichOneof("result") == "error"
+            return OperationState(operation.name, kind, progress, from_status(operation.error) if failed else None)
+    return None
+
+
+def _progress(metadata: Any, collection: str, done: bool) -> Progress:
+    return Progress(
+        collection=collection,
+        stage=metadata.stage,
+        done_steps=metadata.done_steps,
+        total_steps=metadata.total_steps,
+        start_time=convert_catalogue.point_in_time(metadata.start_time),
+        done=done,
+    )
 
 
 def _rebuilt(response: pb.RebuildIndexResponse) -> IndexStats:
@@ -79,6 +104,13 @@ def _imported(response: pb.ImportItemsResponse) -> Imported:
 REBUILD = Kind("rebuild", pb.RebuildIndexMetadata, pb.RebuildIndexResponse, _rebuilt)
 IMPORT = Kind("import", pb.ImportItemsMetadata, pb.ImportItemsResponse, _imported)
 EXPORT = Kind("export", pb.ExportItemsMetadata, pb.ExportItemsResponse, _exported)
+
+_METADATA: Mapping[OperationKind, Callable[[], Any]] = {
+    "rebuild": pb.RebuildIndexMetadata,
+    "import": pb.ImportItemsMetadata,
+    "export": pb.ExportItemsMetadata,
+    "snapshot": pb.SnapshotMetadata,
+}
 
 
 def _unpacked(packed: any_pb2.Any, message: Message) -> Any:

@@ -18,6 +18,7 @@ DEFAULT_BATCH_SIZE = 64
 DEFAULT_WINDOW = 256
 DEFAULT_CONCURRENCY = 4
 DEFAULT_PAGE_SIZE = 100
+DEFAULT_FACET_VALUES = 20
 HEALTH_POLL_S = 0.1
 
 
@@ -34,13 +35,15 @@ class SearchOptions:
     exclude_ids: Iterable[str]
     min_score: float | None
     priority: Priority | None
+    offset: int | None = None
+    page_token: str = ""
 
     def __post_init__(self) -> None:
         """Raise ValueError for an unknown view or priority, and TypeError for one text as ``exclude_ids``."""
         convert.view_value(self.view)
         convert.priority_value(self.priority)
         # Read once, as one of a batch's queries after the other needs them.
-        object.__setattr__(self, "exclude_ids", convert.id_list("exclude_ids", self.exclude_ids))
+        object.__setattr__(self, "exclude_ids", convert.texts("exclude_ids", self.exclude_ids))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +95,10 @@ class Requests:
             priority=convert.priority_value(priority),
         )
 
-    def embed_input(self, item: Input) -> embedding_pb2.EmbedInput | ClientError:
+    def embed_input(self, item: Input | ClientError) -> embedding_pb2.EmbedInput | ClientError:
         """Make the message of one input of many, or the error that takes its place."""
+        if isinstance(item, ClientError):
+            return item
         return convert.or_error(lambda: convert.embed_input(item), self.max_payload_bytes)
 
     def batch_embed(
@@ -130,6 +135,8 @@ class Requests:
             min_sequence_number=options.min_sequence_number,
             exclude_ids=options.exclude_ids,
             min_score=options.min_score,
+            offset=options.offset,
+            page_token=options.page_token,
         )
 
     def search_or_error(self, query: Query, options: SearchOptions) -> search_pb2.SearchRequest | ClientError:
@@ -158,7 +165,7 @@ class Requests:
     def delete(self, ids: Iterable[str], collection: str, request_id: str | None) -> catalogue_pb2.DeleteItemsRequest:
         """Make one deletion, with a request id as ``upsert``; TypeError for one text as ``ids``."""
         return catalogue_pb2.DeleteItemsRequest(
-            collection=collection, ids=convert.id_list("ids", ids), request_id=request_id or str(uuid.uuid4())
+            collection=collection, ids=convert.texts("ids", ids), request_id=request_id or str(uuid.uuid4())
         )
 
     def get_item(self, item_id: str, collection: str, with_embedding: bool) -> catalogue_pb2.GetItemRequest:
@@ -182,6 +189,16 @@ class Requests:
             page_size=page_size,
             view=_item_view(with_embedding),
             format=convert.embedding_format(self.transport),
+        )
+
+    def facets(
+        self, collection: str, fields: Iterable[str], condition: str, limit: int
+    ) -> catalogue_pb2.GetFacetsRequest:
+        """Make the request for facets; ValueError for a limit below one, TypeError for one text as ``fields``."""
+        if limit < 1:
+            raise ValueError(f"limit must be at least 1, not {limit}")
+        return catalogue_pb2.GetFacetsRequest(
+            collection=collection, filter=condition, fields=convert.texts("fields", fields), value_limit=limit
         )
 
     def window(self, max_items: int, in_order: bool) -> Window[Key]:

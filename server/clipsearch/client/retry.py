@@ -31,9 +31,10 @@ _REPEATABLE = {
         "GetItem",
         "ListItems",
         "ListCollections",
+        "GetFacets",
         "GetCollectionStats",
     ),
-    "google.longrunning.Operations": ("GetOperation", "WaitOperation", "CancelOperation"),
+    "google.longrunning.Operations": ("GetOperation", "ListOperations", "WaitOperation", "CancelOperation"),
 }
 _GRPC_MOST_ATTEMPTS = 5
 """gRPC counts no further, whatever its service config says."""

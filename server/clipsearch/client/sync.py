@@ -133,7 +133,7 @@ class Client:
 
     def stream_embed(
         self,
-        items: Iterable[tuple[Key, Input]],
+        items: Iterable[tuple[Key, Input | ClientError]],
         *,
         window: int = DEFAULT_WINDOW,
         in_order: bool = False,
@@ -144,9 +144,10 @@ class Client:
 
         At most ``window`` items (and one message limit's worth of bytes) are taken and not handed back; ids are yours
         and of any type. Results come as they finish, or as sent with ``in_order``; an item that fails yields its
-        ClientError. The iterable runs in this thread, and while it blocks no results come. ``timeout`` is for the whole
-        stream. A stream that breaks is not retried, as part of its answers is already yours: it raises, and the error's
-        ``unanswered`` lists the ids to send again.
+        ClientError, and so does one that is given as a ClientError because there is nothing to send. The iterable runs
+        in this thread, and while it blocks no results come. ``timeout`` is for the whole stream. A stream that breaks
+        is not retried, as part of its answers is already yours: it raises, and the error's ``unanswered`` lists the ids
+        to send again.
         """
         convert.priority_value(priority)
         return streams.blocking(
@@ -173,6 +174,8 @@ class Client:
         min_sequence_number: int = 0,
         exclude_ids: Iterable[str] = (),
         min_score: float | None = None,
+        offset: int | None = None,
+        page_token: str = "",
         priority: Priority | None = None,
         timeout: float | None = None,
     ) -> SearchResult:
@@ -182,7 +185,8 @@ class Client:
         unless given); ``nprobe`` the number of index lists to visit instead of the tuned one; ``view`` how much of each
         hit to return. Hits are only items whose metadata match ``filter``, whose ids are not in ``exclude_ids`` and
         whose score is at least ``min_score``. FailedPrecondition with the reason SEQUENCE_NOT_REACHED says that the
-        collection is not yet at ``min_sequence_number``.
+        collection is not yet at ``min_sequence_number``. ``offset``, 0 as well, asks for pages: the same search with
+        the result's ``next_page_token`` as ``page_token``, and without an offset, gives the next one.
         """
         query = Query(text=text, image=image, vector=vector, item_id=item_id, terms=terms)
         options = SearchOptions(
@@ -194,6 +198,8 @@ class Client:
             min_sequence_number=min_sequence_number,
             exclude_ids=exclude_ids,
             min_score=min_score,
+            offset=offset,
+            page_token=page_token,
             priority=priority,
         )
         request = self._requests.search(query, options)

@@ -33,6 +33,9 @@ Transport = Literal["float32", "float16"]
 Priority = Literal["interactive", "bulk"]
 """The queue that a request joins; None stands for the method's own default."""
 
+OperationKind = Literal["rebuild", "import", "export", "snapshot"]
+"""What a long operation does."""
+
 Outcome = Literal["created", "updated", "unchanged"]
 """What a write did to an item; unchanged: it was there with the same content, and nothing was written."""
 
@@ -92,25 +95,31 @@ def _check_vector(vector: NDArray[np.floating[Any]] | None) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Hit:
-    """One item found: ``score`` is its exact cosine to the query; what the view leaves out is None."""
+    """One item found: ``score`` is its exact cosine to the query; what the view leaves out is None.
+
+    ``uri`` comes with the metadata, and is empty without them or where none was given.
+    """
 
     id: str
     score: float
     metadata: dict[str, Any] | None
     vector: Vector | None
+    uri: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SearchResult:
     """The nearest items, best first; ``truncated`` says that the query's text was cut to the model's context.
 
-    ``sequence_number`` is that of the state that was searched.
+    ``sequence_number`` is that of the state that was searched. ``next_page_token`` asks for the next page where pages
+    were asked for and there is one; empty otherwise.
     """
 
     hits: tuple[Hit, ...]
     truncated: bool
     timings: Timings
     sequence_number: int
+    next_page_token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +197,38 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
+class FacetValue:
+    """A value and how many items have it, alone or as an element of a list: as many as ``field:value`` finds."""
+
+    value: str | float | bool
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class FieldFacet:
+    """What one metadata field holds; ``items`` have it, and ``values`` are its most common ones, most common first.
+
+    ``minimum`` and ``maximum`` are those of its numbers, None where it has none. ``more_values``: it holds others, or
+    texts of more than 256 characters, which are never listed.
+    """
+
+    name: str
+    values: tuple[FacetValue, ...]
+    minimum: float | None
+    maximum: float | None
+    items: int
+    more_values: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Facets:
+    """What the metadata of a collection's items hold, by field, in the state of ``sequence_number``."""
+
+    fields: Mapping[str, FieldFacet]
+    sequence_number: int
+
+
+@dataclass(frozen=True, slots=True)
 class IndexStats:
     """A derived index: of which state, ``flat`` (exact) or ``ivfpq``, its size and settings, and measured recall@10.
 
@@ -236,6 +277,20 @@ class Progress:
     total_steps: int
     start_time: datetime
     done: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OperationState:
+    """An operation as the server tells of it: a rebuild, an import, an export or a snapshot, whoever started it.
+
+    ``error`` is what it failed with, Cancelled if it was cancelled; None while it runs and where it went well. A
+    snapshot's ``progress`` has no collection.
+    """
+
+    name: str
+    kind: OperationKind
+    progress: Progress
+    error: ClientError | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,12 @@ from clipsearch.rpc.convert_operations import operation
 from clipsearch.rpc.observed import Context, Observed
 from clipsearch.rpc.status import answers_errors
 from clipsearch.services.catalogue import CatalogueService, Change
+from clipsearch.services.facets import FacetService
 from clipsearch.services.jobs import Jobs, Training
 from clipsearch.v1 import catalogue_pb2 as pb
 from clipsearch.v1 import catalogue_pb2_grpc, common_pb2
+
+_NO_DATA = "this server was started without a data directory"
 
 _VIEWS = frozenset(pb.ItemView.values())
 
@@ -25,8 +28,9 @@ _TRAININGS: dict[int, Training] = {
 class CatalogueServicer(Observed, catalogue_pb2_grpc.CatalogueServiceServicer):
     """The catalogue RPCs; without a data directory they answer NO_INDEX."""
 
-    def __init__(self, service: CatalogueService | None, jobs: Jobs | None) -> None:
+    def __init__(self, service: CatalogueService | None, facets: FacetService | None, jobs: Jobs | None) -> None:
         self._service = service
+        self._facets = facets
         self._jobs = jobs
 
     @answers_errors
@@ -60,6 +64,15 @@ class CatalogueServicer(Observed, catalogue_pb2_grpc.CatalogueServiceServicer):
         )
         messages = [convert_catalogue.item(item, request.format) for item in items]
         return pb.ListItemsResponse(items=messages, next_page_token=token)
+
+    @answers_errors
+    async def GetFacets(self, request: pb.GetFacetsRequest, context: Context) -> pb.GetFacetsResponse:
+        if self._facets is None:
+            raise NoIndex(_NO_DATA)
+        call = convert.call_of(context, common_pb2.PRIORITY_UNSPECIFIED, Priority.INTERACTIVE)
+        fields = list(request.fields)
+        counted = await self._facets.facets(request.collection, request.filter, fields, request.value_limit, call)
+        return convert_catalogue.facets_response(counted)
 
     @answers_errors
     async def RebuildIndex(self, request: pb.RebuildIndexRequest, context: Context) -> operations_pb2.Operation:
@@ -104,12 +117,12 @@ class CatalogueServicer(Observed, catalogue_pb2_grpc.CatalogueServiceServicer):
 
     def _catalogue(self) -> CatalogueService:
         if self._service is None:
-            raise NoIndex("this server was started without a data directory")
+            raise NoIndex(_NO_DATA)
         return self._service
 
     def _long(self) -> Jobs:
         if self._jobs is None:
-            raise NoIndex("this server was started without a data directory")
+            raise NoIndex(_NO_DATA)
         return self._jobs
 
 

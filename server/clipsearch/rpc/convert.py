@@ -9,6 +9,7 @@ from google.protobuf import struct_pb2
 from grpc import aio
 from numpy.typing import NDArray
 
+from clipsearch import floats
 from clipsearch.errors import BadVector, ClipsearchError, InvalidInput, MissingInput, UnknownEnumValue
 from clipsearch.ports import Priority
 from clipsearch.rpc.status import to_status
@@ -63,15 +64,16 @@ def embedding(vector: NDArray[np.float32], format_: int) -> common_pb2.Embedding
     """Encode a vector as the caller asked."""
     if format_ == common_pb2.EMBEDDING_FORMAT_FLOAT16:
         return common_pb2.Embedding(float16=vector.astype("<f2").tobytes())
-    return common_pb2.Embedding(float32=common_pb2.FloatVector(values=vector.tolist()))
+    message = common_pb2.Embedding()
+    floats.pack(vector, message.float32)
+    return message
 
 
 def vector_of(message: common_pb2.Embedding) -> NDArray[np.float32]:
     """Decode a caller's vector to float32 [n]; its length and values are checked later."""
     kind = message.WhichOneof("encoding")
     if kind == "float32":
-        values = message.float32.values
-        return np.fromiter(values, np.float32, len(values))  # a third cheaper than np.array on a repeated field
+        return floats.unpack(message.float32)
     if kind == "float16":
         if len(message.float16) % 2:
             raise BadVector("float16 vectors take two bytes a component", field="query.vector.float16")
@@ -168,9 +170,10 @@ def _query_input(query: search_pb2.Query) -> QueryInput:
 def search_response(found: Found, format_: int, started: float) -> search_pb2.SearchResponse:
     """The hits of one search as a message."""
     hits = [search_pb2.Hit(id=id_, score=score) for id_, score in zip(found.ids, found.scores, strict=True)]
-    if found.metadata is not None:
-        for hit, metadata in zip(hits, found.metadata, strict=True):
-            hit.metadata.CopyFrom(struct_of(metadata))
+    if found.descriptions is not None:
+        for hit, described in zip(hits, found.descriptions, strict=True):
+            hit.metadata.CopyFrom(struct_of(described.metadata))
+            hit.uri = described.uri or ""
     if found.vectors is not None:
         for hit, vector in zip(hits, found.vectors, strict=True):
             hit.embedding.CopyFrom(embedding(vector, format_))

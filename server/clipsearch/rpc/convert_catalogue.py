@@ -11,6 +11,7 @@ from clipsearch.rpc import convert
 from clipsearch.rpc.status import to_status
 from clipsearch.services.catalogue import Change, CollectionStats, Content, ImagesInput, NewItem, StoredItem, Written
 from clipsearch.services.embed import TextInput
+from clipsearch.services.facets import Counted, FieldFacet
 from clipsearch.services.jobs import IndexManifest
 from clipsearch.services.query import VectorInput
 from clipsearch.services.recall import LiveRecall, QueryKind
@@ -92,6 +93,28 @@ def item(stored: StoredItem, format_: int) -> pb.Item:
     message.metadata.CopyFrom(convert.struct_of(stored.metadata))
     if stored.embedding is not None:
         message.embedding.CopyFrom(convert.embedding(stored.embedding.astype("<f4"), format_))
+    return message
+
+
+def facets_response(counted: Counted) -> pb.GetFacetsResponse:
+    """What the metadata of a collection hold."""
+    fields = [_field_facet(name, facet) for name, facet in counted.fields]
+    return pb.GetFacetsResponse(fields=fields, sequence_number=counted.seq)
+
+
+def _field_facet(name: str, facet: FieldFacet) -> pb.FieldFacet:
+    message = pb.FieldFacet(
+        field=name, items=facet.items, minimum=facet.minimum, maximum=facet.maximum, more_values=facet.more_values
+    )
+    for value in facet.values:
+        counted = message.values.add(count=value.count)
+        match value.value:
+            case str():
+                counted.value.string_value = value.value
+            case bool():
+                counted.value.bool_value = value.value
+            case _:
+                counted.value.number_value = value.value
     return message
 
 

@@ -15,6 +15,7 @@ from clipsearch.rpc.catalogue import CatalogueServicer
 from clipsearch.rpc.embedding import EmbeddingServicer
 from clipsearch.rpc.observed import Observation
 from clipsearch.rpc.operations import OperationsServicer
+from clipsearch.rpc.reading import forgiving
 from clipsearch.rpc.search import SearchServicer
 from clipsearch.v1 import (
     catalogue_pb2,
@@ -69,12 +70,13 @@ class RpcServer:
         )
         for servicer in (embedding, search, catalogue, operations):
             servicer.observation = observation
-        embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(embedding, self._server)
-        search_pb2_grpc.add_SearchServiceServicer_to_server(search, self._server)
-        catalogue_pb2_grpc.add_CatalogueServiceServicer_to_server(catalogue, self._server)
-        operations_pb2_grpc.add_OperationsServicer_to_server(operations, self._server)
+        services = forgiving(self._server, observation)
+        embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(embedding, services)
+        search_pb2_grpc.add_SearchServiceServicer_to_server(search, services)
+        catalogue_pb2_grpc.add_CatalogueServiceServicer_to_server(catalogue, services)
+        operations_pb2_grpc.add_OperationsServicer_to_server(operations, services)
         self._health = aio_health.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, services)
         reflection.enable_server_reflection(
             (EMBEDDING, SEARCH, CATALOGUE, OPERATIONS, HEALTH_SERVICE, reflection.SERVICE_NAME), self._server
         )

@@ -69,10 +69,11 @@ class Derivation:
 
     embed: TextEmbedder
     threads: int
+    recall_target: float
 
     def __call__(self, directory: Path, reader: CatalogueReader, report: Report, training: Training) -> IndexManifest:
         """Derive it of the catalogue as it stands; raises as ``derive_index`` does."""
-        options = IndexOptions(threads=self.threads, training=training)
+        options = IndexOptions(recall_target=self.recall_target, threads=self.threads, training=training)
         with RejectLog(directory, Tally()) as rejects:
             queries = metadata_queries(reader, self.embed, options.seed, report)
             return derive_index(directory, reader, queries=queries, options=options, report=report, rejects=rejects)[0]

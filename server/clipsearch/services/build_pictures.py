@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,16 +60,29 @@ def find_pictures(root: Path) -> list[str]:
     Hidden files and directories are passed over, links to directories are not followed. The list of names is the one
     thing about a source that is held in memory, some hundred bytes a picture: it gives progress a total.
     """
-    found: list[str] = []
-    for directory, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        base = Path(directory).relative_to(root)
-        found += [
-            (base / name).as_posix()
-            for name in names
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
-        ]
-    return sorted(found)
+    return sorted(walk_pictures(root, lambda error: None))
+
+
+def walk_pictures(root: Path, on_error: Callable[[OSError], None]) -> Iterator[str]:
+    """Yield the paths of all pictures under ``root``, relative, with forward slashes, in the disk's own order.
+
+    Nothing of the size of a directory is held. Directories that can't be read are told to ``on_error``.
+    """
+    yield from _walk(os.fspath(root), "", on_error)
+
+
+def _walk(directory: str, prefix: str, on_error: Callable[[OSError], None]) -> Iterator[str]:
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    yield from _walk(entry.path, f"{prefix}{entry.name}/", on_error)
+                elif not entry.is_dir() and Path(entry.name).suffix.lower() in SUFFIXES:
+                    yield prefix + entry.name
+    except OSError as error:
+        on_error(error)
 
 
 def chunks(pictures: Iterable[Picture], size: int = CHUNK) -> Iterator[list[Picture]]:

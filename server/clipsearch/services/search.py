@@ -9,6 +9,7 @@ import numpy as np
 
 from clipsearch.batching.lane import Lane
 from clipsearch.catalogue.filters.compile import CompiledFilter, compile_filter
+from clipsearch.catalogue.reader import Description
 from clipsearch.collection import Collection
 from clipsearch.data import DataDirectory
 from clipsearch.errors import (
@@ -46,7 +47,7 @@ class Found:
 
     ids: list[str]
     scores: list[float]
-    metadata: list[dict[str, object]] | None
+    descriptions: list[Description] | None
     vectors: Vectors | None
     truncated: bool
     seq: int
@@ -77,8 +78,8 @@ class SearchService:
             return await self._shaped(query, query.shape, collection, call)
         probe = await self._probe(query, collection)
         near, _, truncated, stages = await self._near(query, probe, collection, call)
-        metadata = await asyncio.to_thread(collection.metadata, near.rows) if query.with_metadata else None
-        return Found(near.ids, near.scores.tolist(), metadata, near.vectors, truncated, near.seq, stages)
+        described = await asyncio.to_thread(collection.descriptions, near.rows) if query.with_metadata else None
+        return Found(near.ids, near.scores.tolist(), described, near.vectors, truncated, near.seq, stages)
 
     async def _shaped(self, query: SearchQuery, shape: Shape, collection: Collection, call: Call) -> Found:
         """Answer a search for a page, for one hit of each group or without near-duplicates; raises as ``search``."""
@@ -109,10 +110,10 @@ class SearchService:
 
         hits = await fill_page(page, collection.metadata, nearest)
         ids = await asyncio.to_thread(collection.ids, hits.rows)
-        metadata = await asyncio.to_thread(collection.metadata, hits.rows) if query.with_metadata else None
+        described = await asyncio.to_thread(collection.descriptions, hits.rows) if query.with_metadata else None
         vectors = hits.vectors if query.with_vectors else None
         token = token_of(hits.next_before, mark) if shape.paged and hits.next_before is not None else ""
-        return Found(ids, hits.scores.tolist(), metadata, vectors, truncated, hits.seq, stages, token)
+        return Found(ids, hits.scores.tolist(), described, vectors, truncated, hits.seq, stages, token)
 
     async def batch(
         self, queries: Sequence[SearchQuery | ClipsearchError], calls: Sequence[Call]

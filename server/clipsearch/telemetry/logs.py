@@ -33,6 +33,8 @@ def configure(level: str, style: Literal["text", "json"]) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler])
     # Written only where it was asked for, whatever else is.
     _access.setLevel(logging.INFO)
+    # Pillow logs what is wrong with a picture as an error of ours; the caller is told, and could fill the log with it.
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 class TextFormatter(logging.Formatter):

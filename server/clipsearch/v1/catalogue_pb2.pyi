@@ -538,6 +538,151 @@ class ListItemsResponse(_message.Message):
 Global___ListItemsResponse: _TypeAlias = ListItemsResponse  # noqa: Y015
 
 @_typing.final
+class GetFacetsRequest(_message.Message):
+    """Request of GetFacets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    VALUE_LIMIT_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """The collection to count in; `default` if empty."""
+    filter: _builtins.str
+    """Only items whose metadata match; see docs/filters.md. All items if empty."""
+    value_limit: _builtins.int
+    """Most values to return of each field: 20 if 0, at most 1000."""
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The metadata fields to count, such as `brand` or `size.eu`, written as in a filter, at most 256; all that there are if
+        empty, those inside of objects included.
+        """
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        filter: _builtins.str = ...,
+        fields: _abc.Iterable[_builtins.str] | None = ...,
+        value_limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "fields", b"fields", "filter", b"filter", "value_limit", b"value_limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetFacetsRequest: _TypeAlias = GetFacetsRequest  # noqa: Y015
+
+@_typing.final
+class GetFacetsResponse(_message.Message):
+    """Response of GetFacets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELDS_FIELD_NUMBER: _builtins.int
+    SEQUENCE_NUMBER_FIELD_NUMBER: _builtins.int
+    sequence_number: _builtins.int
+    """The sequence number of the state that was counted."""
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldFacet]:
+        """The fields, in the order of the request; by name where the request names none."""
+
+    def __init__(
+        self,
+        *,
+        fields: _abc.Iterable[Global___FieldFacet] | None = ...,
+        sequence_number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fields", b"fields", "sequence_number", b"sequence_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetFacetsResponse: _TypeAlias = GetFacetsResponse  # noqa: Y015
+
+@_typing.final
+class FieldFacet(_message.Message):
+    """What one metadata field holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    MINIMUM_FIELD_NUMBER: _builtins.int
+    MAXIMUM_FIELD_NUMBER: _builtins.int
+    MORE_VALUES_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """The field, as in the request; as a filter writes it where the request names none."""
+    items: _builtins.int
+    """How many items have it, whatever it holds: as many as the filter `field:*` lets through."""
+    minimum: _builtins.float
+    """Its smallest number; unset where it holds none."""
+    maximum: _builtins.float
+    """Its largest number; unset where it holds none."""
+    more_values: _builtins.bool
+    """Whether it holds other values than those returned. Texts of more than 256 characters are never returned."""
+    @_builtins.property
+    def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___FacetValue]:
+        """Its most common values, most common first; those of the same count by kind (texts, numbers, booleans) and value."""
+
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        items: _builtins.int = ...,
+        values: _abc.Iterable[Global___FacetValue] | None = ...,
+        minimum: _builtins.float | None = ...,
+        maximum: _builtins.float | None = ...,
+        more_values: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "maximum", b"maximum", "minimum", b"minimum"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "field", b"field", "items", b"items", "maximum", b"maximum", "minimum", b"minimum", "more_values", b"more_values", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__maximum: _TypeAlias = _typing.Literal["maximum"]  # noqa: Y015
+    _WhichOneofArgType__maximum: _TypeAlias = _typing.Literal["_maximum", b"_maximum"]  # noqa: Y015
+    _WhichOneofReturnType__minimum: _TypeAlias = _typing.Literal["minimum"]  # noqa: Y015
+    _WhichOneofArgType__minimum: _TypeAlias = _typing.Literal["_minimum", b"_minimum"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__maximum) -> _WhichOneofReturnType__maximum | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__minimum) -> _WhichOneofReturnType__minimum | None: ...
+
+Global___FieldFacet: _TypeAlias = FieldFacet  # noqa: Y015
+
+@_typing.final
+class FacetValue(_message.Message):
+    """A value, and how common it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """How many items have it, alone or as an element of a list: as many as the filter `field:value` lets through."""
+    @_builtins.property
+    def value(self) -> _struct_pb2.Value:
+        """A text, a number or a boolean; numbers that are equal are one value."""
+
+    def __init__(
+        self,
+        *,
+        value: _struct_pb2.Value | None = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FacetValue: _TypeAlias = FacetValue  # noqa: Y015
+
+@_typing.final
 class RebuildIndexRequest(_message.Message):
     """Request of RebuildIndex."""
 

@@ -28,6 +28,7 @@ if _version_not_supported:
 
 class CatalogueServiceStub(object):
     """Keeps collections of items. A write is durable and searchable when its response arrives.
+    Errors: NO_INDEX.
     """
 
     def __init__(self, channel):
@@ -55,6 +56,11 @@ class CatalogueServiceStub(object):
                 '/clipsearch.v1.CatalogueService/ListItems',
                 request_serializer=clipsearch_dot_v1_dot_catalogue__pb2.ListItemsRequest.SerializeToString,
                 response_deserializer=clipsearch_dot_v1_dot_catalogue__pb2.ListItemsResponse.FromString,
+                _registered_method=True)
+        self.GetFacets = channel.unary_unary(
+                '/clipsearch.v1.CatalogueService/GetFacets',
+                request_serializer=clipsearch_dot_v1_dot_catalogue__pb2.GetFacetsRequest.SerializeToString,
+                response_deserializer=clipsearch_dot_v1_dot_catalogue__pb2.GetFacetsResponse.FromString,
                 _registered_method=True)
         self.RebuildIndex = channel.unary_unary(
                 '/clipsearch.v1.CatalogueService/RebuildIndex',
@@ -100,10 +106,15 @@ class CatalogueServiceStub(object):
 
 class CatalogueServiceServicer(object):
     """Keeps collections of items. A write is durable and searchable when its response arrives.
+    Errors: NO_INDEX.
     """
 
     def UpsertItems(self, request, context):
         """Inserts items or replaces those of the same id. A bad item gets its own error and the others land.
+        Errors: COLLECTION_NOT_FOUND, BATCH_TOO_LARGE, REQUEST_ID_REUSED, ENUM_VALUE_UNKNOWN, STORAGE_FULL, STORAGE_FAILED.
+        Errors of an item: ID_NOT_USABLE, ID_DUPLICATE, METADATA_NOT_USABLE, INPUT_MISSING, TEXT_EMPTY, TEXT_TOO_LARGE,
+        IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS, IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT,
+        VECTOR_WRONG_DIMENSION, VECTOR_NOT_USABLE, EMBEDDING_DAMAGED, INVALID_INPUT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -111,6 +122,7 @@ class CatalogueServiceServicer(object):
 
     def DeleteItems(self, request, context):
         """Deletes items by id. Ids that are not there are reported, not fatal.
+        Errors: COLLECTION_NOT_FOUND, BATCH_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL, STORAGE_FAILED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -118,6 +130,7 @@ class CatalogueServiceServicer(object):
 
     def GetItem(self, request, context):
         """Returns one item.
+        Errors: COLLECTION_NOT_FOUND, ITEM_NOT_FOUND, EMBEDDING_DAMAGED, ENUM_VALUE_UNKNOWN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,6 +139,18 @@ class CatalogueServiceServicer(object):
     def ListItems(self, request, context):
         """Lists items in the order in which they were last written, a page at a time. An item that is written while a list is
         being read may appear again at its end; none that stays is left out.
+        Errors: COLLECTION_NOT_FOUND, PAGE_TOKEN_NOT_USABLE, FILTER_MALFORMED, FILTER_TOO_COMPLEX, ENUM_VALUE_UNKNOWN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetFacets(self, request, context):
+        """Counts what the metadata of a collection hold: for each field how many items have it, its most common values, and the
+        range of its numbers. The counts are exact, of one state of the collection. The first count of a filter and set of
+        fields reads all metadata that the filter lets through; it is kept, and later ones read what was written since.
+        Errors: COLLECTION_NOT_FOUND, FILTER_MALFORMED, FILTER_TOO_COMPLEX, FACET_FIELD_NOT_USABLE,
+        FACET_LIMIT_OUT_OF_RANGE, TOO_MANY_FIELDS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -134,6 +159,8 @@ class CatalogueServiceServicer(object):
     def RebuildIndex(self, request, context):
         """Builds the index of a collection anew, beside serving, and swaps it in. The operation's metadata is
         RebuildIndexMetadata, its response a RebuildIndexResponse. ABORTED while one runs.
+        Errors: COLLECTION_NOT_FOUND, REBUILD_RUNNING, OPERATION_RUNNING, ENUM_VALUE_UNKNOWN.
+        Errors of the operation: INVALID_INPUT, STORAGE_FULL, STORAGE_FAILED, CANCELLED.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
@@ -145,6 +172,8 @@ class CatalogueServiceServicer(object):
         """Copies collections into a new directory on the server, beside serving, each as it stands at one moment. The operation's
         metadata is SnapshotMetadata, its response a SnapshotResponse. FAILED_PRECONDITION where the server has no `snapshots`
         directory, ALREADY_EXISTS where there is one of this name, ABORTED while another one is being made.
+        Errors: NOT_CONFIGURED, PATH_NOT_ALLOWED, SNAPSHOT_EXISTS, COLLECTION_NOT_FOUND, OPERATION_RUNNING.
+        Errors of the operation: SNAPSHOT_EXISTS, STORAGE_FULL, STORAGE_FAILED, CANCELLED.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
@@ -158,6 +187,9 @@ class CatalogueServiceServicer(object):
         the same content is passed over. The operation's metadata is ImportItemsMetadata, its response an
         ImportItemsResponse. FAILED_PRECONDITION where the server has no `imports` directory, ABORTED while another import
         into the collection runs. Items that lie elsewhere are sent with UpsertItems.
+        Errors: NOT_CONFIGURED, PATH_NOT_ALLOWED, PATH_NOT_FOUND, INVALID_INPUT, COLLECTION_NOT_FOUND, OPERATION_RUNNING.
+        Errors of the operation: INVALID_INPUT, VECTOR_WRONG_DIMENSION, VECTOR_WRONG_MODEL, COLLECTION_NOT_FOUND,
+        STORAGE_FULL, STORAGE_FAILED, CANCELLED.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
@@ -171,6 +203,8 @@ class CatalogueServiceServicer(object):
         when it is whole. The operation's metadata is ExportItemsMetadata, its response an ExportItemsResponse.
         FAILED_PRECONDITION where the server has no `exports` directory, ALREADY_EXISTS where there is something of this name
         that may not be overwritten, ABORTED while another export runs.
+        Errors: NOT_CONFIGURED, PATH_NOT_ALLOWED, INVALID_INPUT, EXPORT_EXISTS, COLLECTION_NOT_FOUND, OPERATION_RUNNING.
+        Errors of the operation: EXPORT_EXISTS, STORAGE_FULL, STORAGE_FAILED, CANCELLED.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
@@ -180,6 +214,7 @@ class CatalogueServiceServicer(object):
 
     def CreateCollection(self, request, context):
         """Makes an empty collection.
+        Errors: COLLECTION_NAME_NOT_USABLE, COLLECTION_EXISTS, STORAGE_FULL, STORAGE_FAILED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -194,6 +229,7 @@ class CatalogueServiceServicer(object):
 
     def DeleteCollection(self, request, context):
         """Deletes a collection and everything in it, on disk as well.
+        Errors: COLLECTION_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -201,6 +237,7 @@ class CatalogueServiceServicer(object):
 
     def GetCollectionStats(self, request, context):
         """Returns the size and state of a collection and of its index.
+        Errors: COLLECTION_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -228,6 +265,11 @@ def add_CatalogueServiceServicer_to_server(servicer, server):
                     servicer.ListItems,
                     request_deserializer=clipsearch_dot_v1_dot_catalogue__pb2.ListItemsRequest.FromString,
                     response_serializer=clipsearch_dot_v1_dot_catalogue__pb2.ListItemsResponse.SerializeToString,
+            ),
+            'GetFacets': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetFacets,
+                    request_deserializer=clipsearch_dot_v1_dot_catalogue__pb2.GetFacetsRequest.FromString,
+                    response_serializer=clipsearch_dot_v1_dot_catalogue__pb2.GetFacetsResponse.SerializeToString,
             ),
             'RebuildIndex': grpc.unary_unary_rpc_method_handler(
                     servicer.RebuildIndex,
@@ -279,6 +321,7 @@ def add_CatalogueServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class CatalogueService(object):
     """Keeps collections of items. A write is durable and searchable when its response arrives.
+    Errors: NO_INDEX.
     """
 
     @staticmethod
@@ -379,6 +422,33 @@ class CatalogueService(object):
             '/clipsearch.v1.CatalogueService/ListItems',
             clipsearch_dot_v1_dot_catalogue__pb2.ListItemsRequest.SerializeToString,
             clipsearch_dot_v1_dot_catalogue__pb2.ListItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetFacets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clipsearch.v1.CatalogueService/GetFacets',
+            clipsearch_dot_v1_dot_catalogue__pb2.GetFacetsRequest.SerializeToString,
+            clipsearch_dot_v1_dot_catalogue__pb2.GetFacetsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -28,25 +28,46 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class CatalogueServiceStub:
-    """Keeps collections of items. A write is durable and searchable when its response arrives."""
+    """Keeps collections of items. A write is durable and searchable when its response arrives.
+    Errors: NO_INDEX.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CatalogueServiceAsyncStub: ...
     UpsertItems: _grpc.UnaryUnaryMultiCallable[_catalogue_pb2.UpsertItemsRequest, _catalogue_pb2.UpsertItemsResponse]
-    """Inserts items or replaces those of the same id. A bad item gets its own error and the others land."""
+    """Inserts items or replaces those of the same id. A bad item gets its own error and the others land.
+    Errors: COLLECTION_NOT_FOUND, BATCH_TOO_LARGE, REQUEST_ID_REUSED, ENUM_VALUE_UNKNOWN, STORAGE_FULL, STORAGE_FAILED.
+    Errors of an item: ID_NOT_USABLE, ID_DUPLICATE, METADATA_NOT_USABLE, INPUT_MISSING, TEXT_EMPTY, TEXT_TOO_LARGE,
+    IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS, IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT,
+    VECTOR_WRONG_DIMENSION, VECTOR_NOT_USABLE, EMBEDDING_DAMAGED, INVALID_INPUT.
+    """
     DeleteItems: _grpc.UnaryUnaryMultiCallable[_catalogue_pb2.DeleteItemsRequest, _catalogue_pb2.DeleteItemsResponse]
-    """Deletes items by id. Ids that are not there are reported, not fatal."""
+    """Deletes items by id. Ids that are not there are reported, not fatal.
+    Errors: COLLECTION_NOT_FOUND, BATCH_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL, STORAGE_FAILED.
+    """
     GetItem: _grpc.UnaryUnaryMultiCallable[_catalogue_pb2.GetItemRequest, _catalogue_pb2.GetItemResponse]
-    """Returns one item."""
+    """Returns one item.
+    Errors: COLLECTION_NOT_FOUND, ITEM_NOT_FOUND, EMBEDDING_DAMAGED, ENUM_VALUE_UNKNOWN.
+    """
     ListItems: _grpc.UnaryUnaryMultiCallable[_catalogue_pb2.ListItemsRequest, _catalogue_pb2.ListItemsResponse]
     """Lists items in the order in which they were last written, a page at a time. An item that is written while a list is
     being read may appear again at its end; none that stays is left out.
+    Errors: COLLECTION_NOT_FOUND, PAGE_TOKEN_NOT_USABLE, FILTER_MALFORMED, FILTER_TOO_COMPLEX, ENUM_VALUE_UNKNOWN.
+    """
+    GetFacets: _grpc.UnaryUnaryMultiCallable[_catalogue_pb2.GetFacetsRequest, _catalogue_pb2.GetFacetsResponse]
+    """Counts what the metadata of a collection hold: for each field how many items have it, its most common values, and the
+    range of its numbers. The counts are exact, of one state of the collection. The first count of a filter and set of
+    fields reads all metadata that the filter lets through; it is kept, and later ones read what was written since.
+    Errors: COLLECTION_NOT_FOUND, FILTER_MALFORMED, FILTER_TOO_COMPLEX, FACET_FIELD_NOT_USABLE,
+    FACET_LIMIT_OUT_OF_RANGE, TOO_MANY_FIELDS.
     """
     RebuildIndex: _grpc.UnaryUnaryMultiCallable[_catalogue_pb2.RebuildIndexRequest, _operations_pb2.Operation]
     """Builds the index of a collection anew, beside serving, and swaps it in. The operation's metadata is
     RebuildIndexMetadata, its response a RebuildIndexResponse. ABORTED while one runs.
+    Errors: COLLECTION_NOT_FOUND, REBUILD_RUNNING, OPERATION_RUNNING, ENUM_VALUE_UNKNOWN.
+    Errors of the operation: INVALID_INPUT, STORAGE_FULL, STORAGE_FAILED, CANCELLED.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
@@ -54,6 +75,8 @@ class CatalogueServiceStub:
     """Copies collections into a new directory on the server, beside serving, each as it stands at one moment. The operation's
     metadata is SnapshotMetadata, its response a SnapshotResponse. FAILED_PRECONDITION where the server has no `snapshots`
     directory, ALREADY_EXISTS where there is one of this name, ABORTED while another one is being made.
+    Errors: NOT_CONFIGURED, PATH_NOT_ALLOWED, SNAPSHOT_EXISTS, COLLECTION_NOT_FOUND, OPERATION_RUNNING.
+    Errors of the operation: SNAPSHOT_EXISTS, STORAGE_FULL, STORAGE_FAILED, CANCELLED.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
@@ -63,6 +86,9 @@ class CatalogueServiceStub:
     the same content is passed over. The operation's metadata is ImportItemsMetadata, its response an
     ImportItemsResponse. FAILED_PRECONDITION where the server has no `imports` directory, ABORTED while another import
     into the collection runs. Items that lie elsewhere are sent with UpsertItems.
+    Errors: NOT_CONFIGURED, PATH_NOT_ALLOWED, PATH_NOT_FOUND, INVALID_INPUT, COLLECTION_NOT_FOUND, OPERATION_RUNNING.
+    Errors of the operation: INVALID_INPUT, VECTOR_WRONG_DIMENSION, VECTOR_WRONG_MODEL, COLLECTION_NOT_FOUND,
+    STORAGE_FULL, STORAGE_FAILED, CANCELLED.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
@@ -72,36 +98,65 @@ class CatalogueServiceStub:
     when it is whole. The operation's metadata is ExportItemsMetadata, its response an ExportItemsResponse.
     FAILED_PRECONDITION where the server has no `exports` directory, ALREADY_EXISTS where there is something of this name
     that may not be overwritten, ABORTED while another export runs.
+    Errors: NOT_CONFIGURED, PATH_NOT_ALLOWED, INVALID_INPUT, EXPORT_EXISTS, COLLECTION_NOT_FOUND, OPERATION_RUNNING.
+    Errors of the operation: EXPORT_EXISTS, STORAGE_FULL, STORAGE_FAILED, CANCELLED.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     CreateCollection: _grpc.UnaryUnaryMultiCallable[_catalogue_pb2.CreateCollectionRequest, _catalogue_pb2.CreateCollectionResponse]
-    """Makes an empty collection."""
+    """Makes an empty collection.
+    Errors: COLLECTION_NAME_NOT_USABLE, COLLECTION_EXISTS, STORAGE_FULL, STORAGE_FAILED.
+    """
     ListCollections: _grpc.UnaryUnaryMultiCallable[_catalogue_pb2.ListCollectionsRequest, _catalogue_pb2.ListCollectionsResponse]
     """Lists the collections there are."""
     DeleteCollection: _grpc.UnaryUnaryMultiCallable[_catalogue_pb2.DeleteCollectionRequest, _catalogue_pb2.DeleteCollectionResponse]
-    """Deletes a collection and everything in it, on disk as well."""
+    """Deletes a collection and everything in it, on disk as well.
+    Errors: COLLECTION_NOT_FOUND.
+    """
     GetCollectionStats: _grpc.UnaryUnaryMultiCallable[_catalogue_pb2.GetCollectionStatsRequest, _catalogue_pb2.GetCollectionStatsResponse]
-    """Returns the size and state of a collection and of its index."""
+    """Returns the size and state of a collection and of its index.
+    Errors: COLLECTION_NOT_FOUND.
+    """
 
 @_typing.type_check_only
 class CatalogueServiceAsyncStub(CatalogueServiceStub):
-    """Keeps collections of items. A write is durable and searchable when its response arrives."""
+    """Keeps collections of items. A write is durable and searchable when its response arrives.
+    Errors: NO_INDEX.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     UpsertItems: _aio.UnaryUnaryMultiCallable[_catalogue_pb2.UpsertItemsRequest, _catalogue_pb2.UpsertItemsResponse]  # type: ignore[assignment]
-    """Inserts items or replaces those of the same id. A bad item gets its own error and the others land."""
+    """Inserts items or replaces those of the same id. A bad item gets its own error and the others land.
+    Errors: COLLECTION_NOT_FOUND, BATCH_TOO_LARGE, REQUEST_ID_REUSED, ENUM_VALUE_UNKNOWN, STORAGE_FULL, STORAGE_FAILED.
+    Errors of an item: ID_NOT_USABLE, ID_DUPLICATE, METADATA_NOT_USABLE, INPUT_MISSING, TEXT_EMPTY, TEXT_TOO_LARGE,
+    IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS, IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT,
+    VECTOR_WRONG_DIMENSION, VECTOR_NOT_USABLE, EMBEDDING_DAMAGED, INVALID_INPUT.
+    """
     DeleteItems: _aio.UnaryUnaryMultiCallable[_catalogue_pb2.DeleteItemsRequest, _catalogue_pb2.DeleteItemsResponse]  # type: ignore[assignment]
-    """Deletes items by id. Ids that are not there are reported, not fatal."""
+    """Deletes items by id. Ids that are not there are reported, not fatal.
+    Errors: COLLECTION_NOT_FOUND, BATCH_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL, STORAGE_FAILED.
+    """
     GetItem: _aio.UnaryUnaryMultiCallable[_catalogue_pb2.GetItemRequest, _catalogue_pb2.GetItemResponse]  # type: ignore[assignment]
-    """Returns one item."""
+    """Returns one item.
+    Errors: COLLECTION_NOT_FOUND, ITEM_NOT_FOUND, EMBEDDING_DAMAGED, ENUM_VALUE_UNKNOWN.
+    """
     ListItems: _aio.UnaryUnaryMultiCallable[_catalogue_pb2.ListItemsRequest, _catalogue_pb2.ListItemsResponse]  # type: ignore[assignment]
     """Lists items in the order in which they were last written, a page at a time. An item that is written while a list is
     being read may appear again at its end; none that stays is left out.
+    Errors: COLLECTION_NOT_FOUND, PAGE_TOKEN_NOT_USABLE, FILTER_MALFORMED, FILTER_TOO_COMPLEX, ENUM_VALUE_UNKNOWN.
+    """
+    GetFacets: _aio.UnaryUnaryMultiCallable[_catalogue_pb2.GetFacetsRequest, _catalogue_pb2.GetFacetsResponse]  # type: ignore[assignment]
+    """Counts what the metadata of a collection hold: for each field how many items have it, its most common values, and the
+    range of its numbers. The counts are exact, of one state of the collection. The first count of a filter and set of
+    fields reads all metadata that the filter lets through; it is kept, and later ones read what was written since.
+    Errors: COLLECTION_NOT_FOUND, FILTER_MALFORMED, FILTER_TOO_COMPLEX, FACET_FIELD_NOT_USABLE,
+    FACET_LIMIT_OUT_OF_RANGE, TOO_MANY_FIELDS.
     """
     RebuildIndex: _aio.UnaryUnaryMultiCallable[_catalogue_pb2.RebuildIndexRequest, _operations_pb2.Operation]  # type: ignore[assignment]
     """Builds the index of a collection anew, beside serving, and swaps it in. The operation's metadata is
     RebuildIndexMetadata, its response a RebuildIndexResponse. ABORTED while one runs.
+    Errors: COLLECTION_NOT_FOUND, REBUILD_RUNNING, OPERATION_RUNNING, ENUM_VALUE_UNKNOWN.
+    Errors of the operation: INVALID_INPUT, STORAGE_FULL, STORAGE_FAILED, CANCELLED.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
@@ -109,6 +164,8 @@ class CatalogueServiceAsyncStub(CatalogueServiceStub):
     """Copies collections into a new directory on the server, beside serving, each as it stands at one moment. The operation's
     metadata is SnapshotMetadata, its response a SnapshotResponse. FAILED_PRECONDITION where the server has no `snapshots`
     directory, ALREADY_EXISTS where there is one of this name, ABORTED while another one is being made.
+    Errors: NOT_CONFIGURED, PATH_NOT_ALLOWED, SNAPSHOT_EXISTS, COLLECTION_NOT_FOUND, OPERATION_RUNNING.
+    Errors of the operation: SNAPSHOT_EXISTS, STORAGE_FULL, STORAGE_FAILED, CANCELLED.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
@@ -118,6 +175,9 @@ class CatalogueServiceAsyncStub(CatalogueServiceStub):
     the same content is passed over. The operation's metadata is ImportItemsMetadata, its response an
     ImportItemsResponse. FAILED_PRECONDITION where the server has no `imports` directory, ABORTED while another import
     into the collection runs. Items that lie elsewhere are sent with UpsertItems.
+    Errors: NOT_CONFIGURED, PATH_NOT_ALLOWED, PATH_NOT_FOUND, INVALID_INPUT, COLLECTION_NOT_FOUND, OPERATION_RUNNING.
+    Errors of the operation: INVALID_INPUT, VECTOR_WRONG_DIMENSION, VECTOR_WRONG_MODEL, COLLECTION_NOT_FOUND,
+    STORAGE_FULL, STORAGE_FAILED, CANCELLED.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
@@ -127,20 +187,30 @@ class CatalogueServiceAsyncStub(CatalogueServiceStub):
     when it is whole. The operation's metadata is ExportItemsMetadata, its response an ExportItemsResponse.
     FAILED_PRECONDITION where the server has no `exports` directory, ALREADY_EXISTS where there is something of this name
     that may not be overwritten, ABORTED while another export runs.
+    Errors: NOT_CONFIGURED, PATH_NOT_ALLOWED, INVALID_INPUT, EXPORT_EXISTS, COLLECTION_NOT_FOUND, OPERATION_RUNNING.
+    Errors of the operation: EXPORT_EXISTS, STORAGE_FULL, STORAGE_FAILED, CANCELLED.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     CreateCollection: _aio.UnaryUnaryMultiCallable[_catalogue_pb2.CreateCollectionRequest, _catalogue_pb2.CreateCollectionResponse]  # type: ignore[assignment]
-    """Makes an empty collection."""
+    """Makes an empty collection.
+    Errors: COLLECTION_NAME_NOT_USABLE, COLLECTION_EXISTS, STORAGE_FULL, STORAGE_FAILED.
+    """
     ListCollections: _aio.UnaryUnaryMultiCallable[_catalogue_pb2.ListCollectionsRequest, _catalogue_pb2.ListCollectionsResponse]  # type: ignore[assignment]
     """Lists the collections there are."""
     DeleteCollection: _aio.UnaryUnaryMultiCallable[_catalogue_pb2.DeleteCollectionRequest, _catalogue_pb2.DeleteCollectionResponse]  # type: ignore[assignment]
-    """Deletes a collection and everything in it, on disk as well."""
+    """Deletes a collection and everything in it, on disk as well.
+    Errors: COLLECTION_NOT_FOUND.
+    """
     GetCollectionStats: _aio.UnaryUnaryMultiCallable[_catalogue_pb2.GetCollectionStatsRequest, _catalogue_pb2.GetCollectionStatsResponse]  # type: ignore[assignment]
-    """Returns the size and state of a collection and of its index."""
+    """Returns the size and state of a collection and of its index.
+    Errors: COLLECTION_NOT_FOUND.
+    """
 
 class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Keeps collections of items. A write is durable and searchable when its response arrives."""
+    """Keeps collections of items. A write is durable and searchable when its response arrives.
+    Errors: NO_INDEX.
+    """
 
     @_abc_1.abstractmethod
     def UpsertItems(
@@ -148,7 +218,12 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalogue_pb2.UpsertItemsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalogue_pb2.UpsertItemsResponse, _abc.Awaitable[_catalogue_pb2.UpsertItemsResponse]]:
-        """Inserts items or replaces those of the same id. A bad item gets its own error and the others land."""
+        """Inserts items or replaces those of the same id. A bad item gets its own error and the others land.
+        Errors: COLLECTION_NOT_FOUND, BATCH_TOO_LARGE, REQUEST_ID_REUSED, ENUM_VALUE_UNKNOWN, STORAGE_FULL, STORAGE_FAILED.
+        Errors of an item: ID_NOT_USABLE, ID_DUPLICATE, METADATA_NOT_USABLE, INPUT_MISSING, TEXT_EMPTY, TEXT_TOO_LARGE,
+        IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS, IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT,
+        VECTOR_WRONG_DIMENSION, VECTOR_NOT_USABLE, EMBEDDING_DAMAGED, INVALID_INPUT.
+        """
 
     @_abc_1.abstractmethod
     def DeleteItems(
@@ -156,7 +231,9 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalogue_pb2.DeleteItemsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalogue_pb2.DeleteItemsResponse, _abc.Awaitable[_catalogue_pb2.DeleteItemsResponse]]:
-        """Deletes items by id. Ids that are not there are reported, not fatal."""
+        """Deletes items by id. Ids that are not there are reported, not fatal.
+        Errors: COLLECTION_NOT_FOUND, BATCH_TOO_LARGE, REQUEST_ID_REUSED, STORAGE_FULL, STORAGE_FAILED.
+        """
 
     @_abc_1.abstractmethod
     def GetItem(
@@ -164,7 +241,9 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalogue_pb2.GetItemRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalogue_pb2.GetItemResponse, _abc.Awaitable[_catalogue_pb2.GetItemResponse]]:
-        """Returns one item."""
+        """Returns one item.
+        Errors: COLLECTION_NOT_FOUND, ITEM_NOT_FOUND, EMBEDDING_DAMAGED, ENUM_VALUE_UNKNOWN.
+        """
 
     @_abc_1.abstractmethod
     def ListItems(
@@ -174,6 +253,20 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_catalogue_pb2.ListItemsResponse, _abc.Awaitable[_catalogue_pb2.ListItemsResponse]]:
         """Lists items in the order in which they were last written, a page at a time. An item that is written while a list is
         being read may appear again at its end; none that stays is left out.
+        Errors: COLLECTION_NOT_FOUND, PAGE_TOKEN_NOT_USABLE, FILTER_MALFORMED, FILTER_TOO_COMPLEX, ENUM_VALUE_UNKNOWN.
+        """
+
+    @_abc_1.abstractmethod
+    def GetFacets(
+        self,
+        request: _catalogue_pb2.GetFacetsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalogue_pb2.GetFacetsResponse, _abc.Awaitable[_catalogue_pb2.GetFacetsResponse]]:
+        """Counts what the metadata of a collection hold: for each field how many items have it, its most common values, and the
+        range of its numbers. The counts are exact, of one state of the collection. The first count of a filter and set of
+        fields reads all metadata that the filter lets through; it is kept, and later ones read what was written since.
+        Errors: COLLECTION_NOT_FOUND, FILTER_MALFORMED, FILTER_TOO_COMPLEX, FACET_FIELD_NOT_USABLE,
+        FACET_LIMIT_OUT_OF_RANGE, TOO_MANY_FIELDS.
         """
 
     @_abc_1.abstractmethod
@@ -184,6 +277,8 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
         """Builds the index of a collection anew, beside serving, and swaps it in. The operation's metadata is
         RebuildIndexMetadata, its response a RebuildIndexResponse. ABORTED while one runs.
+        Errors: COLLECTION_NOT_FOUND, REBUILD_RUNNING, OPERATION_RUNNING, ENUM_VALUE_UNKNOWN.
+        Errors of the operation: INVALID_INPUT, STORAGE_FULL, STORAGE_FAILED, CANCELLED.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
@@ -197,6 +292,8 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
         """Copies collections into a new directory on the server, beside serving, each as it stands at one moment. The operation's
         metadata is SnapshotMetadata, its response a SnapshotResponse. FAILED_PRECONDITION where the server has no `snapshots`
         directory, ALREADY_EXISTS where there is one of this name, ABORTED while another one is being made.
+        Errors: NOT_CONFIGURED, PATH_NOT_ALLOWED, SNAPSHOT_EXISTS, COLLECTION_NOT_FOUND, OPERATION_RUNNING.
+        Errors of the operation: SNAPSHOT_EXISTS, STORAGE_FULL, STORAGE_FAILED, CANCELLED.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
@@ -212,6 +309,9 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
         the same content is passed over. The operation's metadata is ImportItemsMetadata, its response an
         ImportItemsResponse. FAILED_PRECONDITION where the server has no `imports` directory, ABORTED while another import
         into the collection runs. Items that lie elsewhere are sent with UpsertItems.
+        Errors: NOT_CONFIGURED, PATH_NOT_ALLOWED, PATH_NOT_FOUND, INVALID_INPUT, COLLECTION_NOT_FOUND, OPERATION_RUNNING.
+        Errors of the operation: INVALID_INPUT, VECTOR_WRONG_DIMENSION, VECTOR_WRONG_MODEL, COLLECTION_NOT_FOUND,
+        STORAGE_FULL, STORAGE_FAILED, CANCELLED.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
@@ -227,6 +327,8 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
         when it is whole. The operation's metadata is ExportItemsMetadata, its response an ExportItemsResponse.
         FAILED_PRECONDITION where the server has no `exports` directory, ALREADY_EXISTS where there is something of this name
         that may not be overwritten, ABORTED while another export runs.
+        Errors: NOT_CONFIGURED, PATH_NOT_ALLOWED, INVALID_INPUT, EXPORT_EXISTS, COLLECTION_NOT_FOUND, OPERATION_RUNNING.
+        Errors of the operation: EXPORT_EXISTS, STORAGE_FULL, STORAGE_FAILED, CANCELLED.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
@@ -237,7 +339,9 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalogue_pb2.CreateCollectionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalogue_pb2.CreateCollectionResponse, _abc.Awaitable[_catalogue_pb2.CreateCollectionResponse]]:
-        """Makes an empty collection."""
+        """Makes an empty collection.
+        Errors: COLLECTION_NAME_NOT_USABLE, COLLECTION_EXISTS, STORAGE_FULL, STORAGE_FAILED.
+        """
 
     @_abc_1.abstractmethod
     def ListCollections(
@@ -253,7 +357,9 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalogue_pb2.DeleteCollectionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalogue_pb2.DeleteCollectionResponse, _abc.Awaitable[_catalogue_pb2.DeleteCollectionResponse]]:
-        """Deletes a collection and everything in it, on disk as well."""
+        """Deletes a collection and everything in it, on disk as well.
+        Errors: COLLECTION_NOT_FOUND.
+        """
 
     @_abc_1.abstractmethod
     def GetCollectionStats(
@@ -261,6 +367,8 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalogue_pb2.GetCollectionStatsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalogue_pb2.GetCollectionStatsResponse, _abc.Awaitable[_catalogue_pb2.GetCollectionStatsResponse]]:
-        """Returns the size and state of a collection and of its index."""
+        """Returns the size and state of a collection and of its index.
+        Errors: COLLECTION_NOT_FOUND.
+        """
 
 def add_CatalogueServiceServicer_to_server(servicer: CatalogueServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

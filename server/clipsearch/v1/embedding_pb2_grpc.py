@@ -68,6 +68,7 @@ class EmbeddingServiceServicer(object):
 
     def EmbedText(self, request, context):
         """Embeds one text.
+        Errors: TEXT_EMPTY, TEXT_TOO_LARGE, ENUM_VALUE_UNKNOWN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -75,6 +76,8 @@ class EmbeddingServiceServicer(object):
 
     def EmbedImage(self, request, context):
         """Embeds one picture.
+        Errors: IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS, IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT,
+        ENUM_VALUE_UNKNOWN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -82,6 +85,9 @@ class EmbeddingServiceServicer(object):
 
     def BatchEmbed(self, request, context):
         """Embeds a mixed list of texts and pictures. A bad item gets its own error and its neighbours their embeddings.
+        Errors: BATCH_TOO_LARGE, ENUM_VALUE_UNKNOWN.
+        Errors of an item: INPUT_MISSING, TEXT_EMPTY, TEXT_TOO_LARGE, IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS,
+        IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -90,6 +96,8 @@ class EmbeddingServiceServicer(object):
     def StreamEmbed(self, request_iterator, context):
         """Embeds without end: for millions of items. Answers come as items finish, not in the order sent, each with its
         item_id. The server reads ahead only so far as its window allows, so a sender is slowed to the encoder's speed.
+        Errors of an item: INPUT_MISSING, TEXT_EMPTY, TEXT_TOO_LARGE, IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS,
+        IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT, ENUM_VALUE_UNKNOWN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

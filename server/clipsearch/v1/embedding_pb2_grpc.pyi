@@ -34,14 +34,25 @@ class EmbeddingServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> EmbeddingServiceAsyncStub: ...
     EmbedText: _grpc.UnaryUnaryMultiCallable[_embedding_pb2.EmbedTextRequest, _embedding_pb2.EmbedTextResponse]
-    """Embeds one text."""
+    """Embeds one text.
+    Errors: TEXT_EMPTY, TEXT_TOO_LARGE, ENUM_VALUE_UNKNOWN.
+    """
     EmbedImage: _grpc.UnaryUnaryMultiCallable[_embedding_pb2.EmbedImageRequest, _embedding_pb2.EmbedImageResponse]
-    """Embeds one picture."""
+    """Embeds one picture.
+    Errors: IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS, IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT,
+    ENUM_VALUE_UNKNOWN.
+    """
     BatchEmbed: _grpc.UnaryUnaryMultiCallable[_embedding_pb2.BatchEmbedRequest, _embedding_pb2.BatchEmbedResponse]
-    """Embeds a mixed list of texts and pictures. A bad item gets its own error and its neighbours their embeddings."""
+    """Embeds a mixed list of texts and pictures. A bad item gets its own error and its neighbours their embeddings.
+    Errors: BATCH_TOO_LARGE, ENUM_VALUE_UNKNOWN.
+    Errors of an item: INPUT_MISSING, TEXT_EMPTY, TEXT_TOO_LARGE, IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS,
+    IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT.
+    """
     StreamEmbed: _grpc.StreamStreamMultiCallable[_embedding_pb2.StreamEmbedRequest, _embedding_pb2.StreamEmbedResponse]
     """Embeds without end: for millions of items. Answers come as items finish, not in the order sent, each with its
     item_id. The server reads ahead only so far as its window allows, so a sender is slowed to the encoder's speed.
+    Errors of an item: INPUT_MISSING, TEXT_EMPTY, TEXT_TOO_LARGE, IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS,
+    IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT, ENUM_VALUE_UNKNOWN.
     """
     GetModel: _grpc.UnaryUnaryMultiCallable[_embedding_pb2.GetModelRequest, _embedding_pb2.GetModelResponse]
     """Describes the model that is served."""
@@ -52,14 +63,25 @@ class EmbeddingServiceAsyncStub(EmbeddingServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     EmbedText: _aio.UnaryUnaryMultiCallable[_embedding_pb2.EmbedTextRequest, _embedding_pb2.EmbedTextResponse]  # type: ignore[assignment]
-    """Embeds one text."""
+    """Embeds one text.
+    Errors: TEXT_EMPTY, TEXT_TOO_LARGE, ENUM_VALUE_UNKNOWN.
+    """
     EmbedImage: _aio.UnaryUnaryMultiCallable[_embedding_pb2.EmbedImageRequest, _embedding_pb2.EmbedImageResponse]  # type: ignore[assignment]
-    """Embeds one picture."""
+    """Embeds one picture.
+    Errors: IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS, IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT,
+    ENUM_VALUE_UNKNOWN.
+    """
     BatchEmbed: _aio.UnaryUnaryMultiCallable[_embedding_pb2.BatchEmbedRequest, _embedding_pb2.BatchEmbedResponse]  # type: ignore[assignment]
-    """Embeds a mixed list of texts and pictures. A bad item gets its own error and its neighbours their embeddings."""
+    """Embeds a mixed list of texts and pictures. A bad item gets its own error and its neighbours their embeddings.
+    Errors: BATCH_TOO_LARGE, ENUM_VALUE_UNKNOWN.
+    Errors of an item: INPUT_MISSING, TEXT_EMPTY, TEXT_TOO_LARGE, IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS,
+    IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT.
+    """
     StreamEmbed: _aio.StreamStreamMultiCallable[_embedding_pb2.StreamEmbedRequest, _embedding_pb2.StreamEmbedResponse]  # type: ignore[assignment]
     """Embeds without end: for millions of items. Answers come as items finish, not in the order sent, each with its
     item_id. The server reads ahead only so far as its window allows, so a sender is slowed to the encoder's speed.
+    Errors of an item: INPUT_MISSING, TEXT_EMPTY, TEXT_TOO_LARGE, IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS,
+    IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT, ENUM_VALUE_UNKNOWN.
     """
     GetModel: _aio.UnaryUnaryMultiCallable[_embedding_pb2.GetModelRequest, _embedding_pb2.GetModelResponse]  # type: ignore[assignment]
     """Describes the model that is served."""
@@ -73,7 +95,9 @@ class EmbeddingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _embedding_pb2.EmbedTextRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_embedding_pb2.EmbedTextResponse, _abc.Awaitable[_embedding_pb2.EmbedTextResponse]]:
-        """Embeds one text."""
+        """Embeds one text.
+        Errors: TEXT_EMPTY, TEXT_TOO_LARGE, ENUM_VALUE_UNKNOWN.
+        """
 
     @_abc_1.abstractmethod
     def EmbedImage(
@@ -81,7 +105,10 @@ class EmbeddingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _embedding_pb2.EmbedImageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_embedding_pb2.EmbedImageResponse, _abc.Awaitable[_embedding_pb2.EmbedImageResponse]]:
-        """Embeds one picture."""
+        """Embeds one picture.
+        Errors: IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS, IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT,
+        ENUM_VALUE_UNKNOWN.
+        """
 
     @_abc_1.abstractmethod
     def BatchEmbed(
@@ -89,7 +116,11 @@ class EmbeddingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _embedding_pb2.BatchEmbedRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_embedding_pb2.BatchEmbedResponse, _abc.Awaitable[_embedding_pb2.BatchEmbedResponse]]:
-        """Embeds a mixed list of texts and pictures. A bad item gets its own error and its neighbours their embeddings."""
+        """Embeds a mixed list of texts and pictures. A bad item gets its own error and its neighbours their embeddings.
+        Errors: BATCH_TOO_LARGE, ENUM_VALUE_UNKNOWN.
+        Errors of an item: INPUT_MISSING, TEXT_EMPTY, TEXT_TOO_LARGE, IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS,
+        IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT.
+        """
 
     @_abc_1.abstractmethod
     def StreamEmbed(
@@ -99,6 +130,8 @@ class EmbeddingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_embedding_pb2.StreamEmbedResponse], _abc.AsyncIterator[_embedding_pb2.StreamEmbedResponse]]:
         """Embeds without end: for millions of items. Answers come as items finish, not in the order sent, each with its
         item_id. The server reads ahead only so far as its window allows, so a sender is slowed to the encoder's speed.
+        Errors of an item: INPUT_MISSING, TEXT_EMPTY, TEXT_TOO_LARGE, IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS,
+        IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT, ENUM_VALUE_UNKNOWN.
         """
 
     @_abc_1.abstractmethod

@@ -27,15 +27,15 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63lipsearch/v1/search.proto\x12\rclipsearch.v1\x1a\x1a\x63lipsearch/v1/common.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x17google/rpc/status.proto\"o\n\x05Query\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x0f\n\x05image\x18\x02 \x01(\x0cH\x00\x12*\n\x06vector\x18\x03 \x01(\x0b\x32\x18.clipsearch.v1.EmbeddingH\x00\x12\x11\n\x07item_id\x18\x04 \x01(\tH\x00\x42\x06\n\x04kind\"\x8f\x04\n\rSearchRequest\x12#\n\x05query\x18\x01 \x01(\x0b\x32\x14.clipsearch.v1.Query\x12\x12\n\x05top_k\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x06nprobe\x18\x03 \x01(\x05H\x01\x88\x01\x01\x12!\n\x04view\x18\x04 \x01(\x0e\x32\x13.clipsearch.v1.View\x12.\n\x06\x66ormat\x18\x05 \x01(\x0e\x32\x1e.clipsearch.v1.EmbeddingFormat\x12)\n\x08priority\x18\x06 \x01(\x0e\x32\x17.clipsearch.v1.Priority\x12\x12\n\ncollection\x18\x07 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x08 \x01(\t\x12\x1b\n\x13min_sequence_number\x18\t \x01(\x03\x12\x13\n\x0b\x65xclude_ids\x18\n \x03(\t\x12\x16\n\tmin_score\x18\x0b \x01(\x02H\x02\x88\x01\x01\x12+\n\x05terms\x18\x0c \x03(\x0b\x32\x1c.clipsearch.v1.WeightedQuery\x12\x13\n\x06offset\x18\r \x01(\x05H\x03\x88\x01\x01\x12\x12\n\npage_token\x18\x0e \x01(\t\x12\x10\n\x08group_by\x18\x0f \x01(\t\x12\x1b\n\x0e\x63ollapse_above\x18\x10 \x01(\x02H\x04\x88\x01\x01\x42\x08\n\x06_top_kB\t\n\x07_nprobeB\x0c\n\n_min_scoreB\t\n\x07_offsetB\x11\n\x0f_collapse_above\"T\n\rWeightedQuery\x12#\n\x05query\x18\x01 \x01(\x0b\x32\x14.clipsearch.v1.Query\x12\x13\n\x06weight\x18\x02 \x01(\x02H\x00\x88\x01\x01\x42\t\n\x07_weight\"\xa0\x01\n\x0eSearchResponse\x12 \n\x04hits\x18\x01 \x03(\x0b\x32\x12.clipsearch.v1.Hit\x12\x11\n\ttruncated\x18\x02 \x01(\x08\x12\'\n\x07timings\x18\x03 \x01(\x0b\x32\x16.clipsearch.v1.Timings\x12\x17\n\x0fsequence_number\x18\x04 \x01(\x03\x12\x17\n\x0fnext_page_token\x18\x05 \x01(\t\"x\n\x03Hit\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\x12)\n\x08metadata\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12+\n\tembedding\x18\x04 \x01(\x0b\x32\x18.clipsearch.v1.Embedding\"D\n\x12\x42\x61tchSearchRequest\x12.\n\x08requests\x18\x01 \x03(\x0b\x32\x1c.clipsearch.v1.SearchRequest\"H\n\x13\x42\x61tchSearchResponse\x12\x31\n\x07results\x18\x01 \x03(\x0b\x32 .clipsearch.v1.BatchSearchResult\"u\n\x11\x42\x61tchSearchResult\x12\x31\n\x08response\x18\x01 \x01(\x0b\x32\x1d.clipsearch.v1.SearchResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result*N\n\x04View\x12\x14\n\x10VIEW_UNSPECIFIED\x10\x00\x12\x0e\n\nVIEW_BASIC\x10\x01\x12\x11\n\rVIEW_METADATA\x10\x02\x12\r\n\tVIEW_FULL\x10\x03\x32\xac\x01\n\rSearchService\x12\x45\n\x06Search\x12\x1c.clipsearch.v1.SearchRequest\x1a\x1d.clipsearch.v1.SearchResponse\x12T\n\x0b\x42\x61tchSearch\x12!.clipsearch.v1.BatchSearchRequest\x1a\".clipsearch.v1.BatchSearchResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63lipsearch/v1/search.proto\x12\rclipsearch.v1\x1a\x1a\x63lipsearch/v1/common.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x17google/rpc/status.proto\"o\n\x05Query\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x0f\n\x05image\x18\x02 \x01(\x0cH\x00\x12*\n\x06vector\x18\x03 \x01(\x0b\x32\x18.clipsearch.v1.EmbeddingH\x00\x12\x11\n\x07item_id\x18\x04 \x01(\tH\x00\x42\x06\n\x04kind\"\x8f\x04\n\rSearchRequest\x12#\n\x05query\x18\x01 \x01(\x0b\x32\x14.clipsearch.v1.Query\x12\x12\n\x05top_k\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x06nprobe\x18\x03 \x01(\x05H\x01\x88\x01\x01\x12!\n\x04view\x18\x04 \x01(\x0e\x32\x13.clipsearch.v1.View\x12.\n\x06\x66ormat\x18\x05 \x01(\x0e\x32\x1e.clipsearch.v1.EmbeddingFormat\x12)\n\x08priority\x18\x06 \x01(\x0e\x32\x17.clipsearch.v1.Priority\x12\x12\n\ncollection\x18\x07 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x08 \x01(\t\x12\x1b\n\x13min_sequence_number\x18\t \x01(\x03\x12\x13\n\x0b\x65xclude_ids\x18\n \x03(\t\x12\x16\n\tmin_score\x18\x0b \x01(\x02H\x02\x88\x01\x01\x12+\n\x05terms\x18\x0c \x03(\x0b\x32\x1c.clipsearch.v1.WeightedQuery\x12\x13\n\x06offset\x18\r \x01(\x05H\x03\x88\x01\x01\x12\x12\n\npage_token\x18\x0e \x01(\t\x12\x10\n\x08group_by\x18\x0f \x01(\t\x12\x1b\n\x0e\x63ollapse_above\x18\x10 \x01(\x02H\x04\x88\x01\x01\x42\x08\n\x06_top_kB\t\n\x07_nprobeB\x0c\n\n_min_scoreB\t\n\x07_offsetB\x11\n\x0f_collapse_above\"T\n\rWeightedQuery\x12#\n\x05query\x18\x01 \x01(\x0b\x32\x14.clipsearch.v1.Query\x12\x13\n\x06weight\x18\x02 \x01(\x02H\x00\x88\x01\x01\x42\t\n\x07_weight\"\xa0\x01\n\x0eSearchResponse\x12 \n\x04hits\x18\x01 \x03(\x0b\x32\x12.clipsearch.v1.Hit\x12\x11\n\ttruncated\x18\x02 \x01(\x08\x12\'\n\x07timings\x18\x03 \x01(\x0b\x32\x16.clipsearch.v1.Timings\x12\x17\n\x0fsequence_number\x18\x04 \x01(\x03\x12\x17\n\x0fnext_page_token\x18\x05 \x01(\t\"\x85\x01\n\x03Hit\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\x12)\n\x08metadata\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12+\n\tembedding\x18\x04 \x01(\x0b\x32\x18.clipsearch.v1.Embedding\x12\x0b\n\x03uri\x18\x05 \x01(\t\"D\n\x12\x42\x61tchSearchRequest\x12.\n\x08requests\x18\x01 \x03(\x0b\x32\x1c.clipsearch.v1.SearchRequest\"H\n\x13\x42\x61tchSearchResponse\x12\x31\n\x07results\x18\x01 \x03(\x0b\x32 .clipsearch.v1.BatchSearchResult\"u\n\x11\x42\x61tchSearchResult\x12\x31\n\x08response\x18\x01 \x01(\x0b\x32\x1d.clipsearch.v1.SearchResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result*N\n\x04View\x12\x14\n\x10VIEW_UNSPECIFIED\x10\x00\x12\x0e\n\nVIEW_BASIC\x10\x01\x12\x11\n\rVIEW_METADATA\x10\x02\x12\r\n\tVIEW_FULL\x10\x03\x32\xac\x01\n\rSearchService\x12\x45\n\x06Search\x12\x1c.clipsearch.v1.SearchRequest\x1a\x1d.clipsearch.v1.SearchResponse\x12T\n\x0b\x42\x61tchSearch\x12!.clipsearch.v1.BatchSearchRequest\x1a\".clipsearch.v1.BatchSearchResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'clipsearch.v1.search_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_VIEW']._serialized_start=1405
-  _globals['_VIEW']._serialized_end=1483
+  _globals['_VIEW']._serialized_start=1419
+  _globals['_VIEW']._serialized_end=1497
   _globals['_QUERY']._serialized_start=128
   _globals['_QUERY']._serialized_end=239
   _globals['_SEARCHREQUEST']._serialized_start=242
@@ -44,14 +44,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WEIGHTEDQUERY']._serialized_end=855
   _globals['_SEARCHRESPONSE']._serialized_start=858
   _globals['_SEARCHRESPONSE']._serialized_end=1018
-  _globals['_HIT']._serialized_start=1020
-  _globals['_HIT']._serialized_end=1140
-  _globals['_BATCHSEARCHREQUEST']._serialized_start=1142
-  _globals['_BATCHSEARCHREQUEST']._serialized_end=1210
-  _globals['_BATCHSEARCHRESPONSE']._serialized_start=1212
-  _globals['_BATCHSEARCHRESPONSE']._serialized_end=1284
-  _globals['_BATCHSEARCHRESULT']._serialized_start=1286
-  _globals['_BATCHSEARCHRESULT']._serialized_end=1403
-  _globals['_SEARCHSERVICE']._serialized_start=1486
-  _globals['_SEARCHSERVICE']._serialized_end=1658
+  _globals['_HIT']._serialized_start=1021
+  _globals['_HIT']._serialized_end=1154
+  _globals['_BATCHSEARCHREQUEST']._serialized_start=1156
+  _globals['_BATCHSEARCHREQUEST']._serialized_end=1224
+  _globals['_BATCHSEARCHRESPONSE']._serialized_start=1226
+  _globals['_BATCHSEARCHRESPONSE']._serialized_end=1298
+  _globals['_BATCHSEARCHRESULT']._serialized_start=1300
+  _globals['_BATCHSEARCHRESULT']._serialized_end=1417
+  _globals['_SEARCHSERVICE']._serialized_start=1500
+  _globals['_SEARCHSERVICE']._serialized_end=1672
 # @@protoc_insertion_point(module_scope)

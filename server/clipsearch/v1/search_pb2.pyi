@@ -33,9 +33,9 @@ class _ViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_View.ValueType],
     VIEW_BASIC: _View.ValueType  # 1
     """Id and score."""
     VIEW_METADATA: _View.ValueType  # 2
-    """Id, score and metadata."""
+    """Id, score, metadata and uri."""
     VIEW_FULL: _View.ValueType  # 3
-    """Id, score, metadata and the stored embedding."""
+    """Id, score, metadata, uri and the stored embedding."""
 
 class View(_View, metaclass=_ViewEnumTypeWrapper):
     """How much of each hit to return."""
@@ -45,9 +45,9 @@ VIEW_UNSPECIFIED: View.ValueType  # 0
 VIEW_BASIC: View.ValueType  # 1
 """Id and score."""
 VIEW_METADATA: View.ValueType  # 2
-"""Id, score and metadata."""
+"""Id, score, metadata and uri."""
 VIEW_FULL: View.ValueType  # 3
-"""Id, score, metadata and the stored embedding."""
+"""Id, score, metadata, uri and the stored embedding."""
 Global___View: _TypeAlias = View  # noqa: Y015
 
 @_typing.final
@@ -285,10 +285,13 @@ class Hit(_message.Message):
     SCORE_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     EMBEDDING_FIELD_NUMBER: _builtins.int
+    URI_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The item's id."""
     score: _builtins.float
     """Exact cosine similarity of query and item, from -1 to 1."""
+    uri: _builtins.str
+    """Where the item's picture or page is, where the view has metadata; empty where that is not known."""
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:
         """The item's metadata, where the view has it."""
@@ -304,10 +307,11 @@ class Hit(_message.Message):
         score: _builtins.float = ...,
         metadata: _struct_pb2.Struct | None = ...,
         embedding: _common_pb2.Embedding | None = ...,
+        uri: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "metadata", b"metadata"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "id", b"id", "metadata", b"metadata", "score", b"score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "id", b"id", "metadata", b"metadata", "score", b"score", "uri", b"uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,6 +27,7 @@ if _version_not_supported:
 
 class SearchServiceStub(object):
     """Searches the indexed items by cosine similarity. Concurrent requests share batches.
+    Errors: NO_INDEX.
     """
 
     def __init__(self, channel):
@@ -49,10 +50,16 @@ class SearchServiceStub(object):
 
 class SearchServiceServicer(object):
     """Searches the indexed items by cosine similarity. Concurrent requests share batches.
+    Errors: NO_INDEX.
     """
 
     def Search(self, request, context):
         """Finds the items nearest to one query.
+        Errors: COLLECTION_NOT_FOUND, INPUT_MISSING, TEXT_EMPTY, TEXT_TOO_LARGE, IMAGE_EMPTY, IMAGE_TOO_LARGE,
+        IMAGE_TOO_MANY_PIXELS, IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT, VECTOR_WRONG_DIMENSION, VECTOR_NOT_USABLE,
+        ITEM_NOT_FOUND, EMBEDDING_DAMAGED, WEIGHT_NOT_USABLE, INVALID_INPUT, TOP_K_OUT_OF_RANGE, NPROBE_OUT_OF_RANGE,
+        FILTER_MALFORMED, FILTER_TOO_COMPLEX, SEQUENCE_NOT_REACHED, OFFSET_NOT_USABLE, PAGE_TOKEN_NOT_USABLE,
+        SEARCH_TOO_DEEP, GROUP_BY_NOT_USABLE, COLLAPSE_ABOVE_NOT_USABLE, ENUM_VALUE_UNKNOWN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -60,6 +67,8 @@ class SearchServiceServicer(object):
 
     def BatchSearch(self, request, context):
         """Answers many queries at once. A bad query gets its own error and its neighbours their hits.
+        Errors: BATCH_TOO_LARGE.
+        Errors of an item: those of Search.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -88,6 +97,7 @@ def add_SearchServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class SearchService(object):
     """Searches the indexed items by cosine similarity. Concurrent requests share batches.
+    Errors: NO_INDEX.
     """
 
     @staticmethod

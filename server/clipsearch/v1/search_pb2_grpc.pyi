@@ -27,29 +27,53 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class SearchServiceStub:
-    """Searches the indexed items by cosine similarity. Concurrent requests share batches."""
+    """Searches the indexed items by cosine similarity. Concurrent requests share batches.
+    Errors: NO_INDEX.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SearchServiceAsyncStub: ...
     Search: _grpc.UnaryUnaryMultiCallable[_search_pb2.SearchRequest, _search_pb2.SearchResponse]
-    """Finds the items nearest to one query."""
+    """Finds the items nearest to one query.
+    Errors: COLLECTION_NOT_FOUND, INPUT_MISSING, TEXT_EMPTY, TEXT_TOO_LARGE, IMAGE_EMPTY, IMAGE_TOO_LARGE,
+    IMAGE_TOO_MANY_PIXELS, IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT, VECTOR_WRONG_DIMENSION, VECTOR_NOT_USABLE,
+    ITEM_NOT_FOUND, EMBEDDING_DAMAGED, WEIGHT_NOT_USABLE, INVALID_INPUT, TOP_K_OUT_OF_RANGE, NPROBE_OUT_OF_RANGE,
+    FILTER_MALFORMED, FILTER_TOO_COMPLEX, SEQUENCE_NOT_REACHED, OFFSET_NOT_USABLE, PAGE_TOKEN_NOT_USABLE,
+    SEARCH_TOO_DEEP, GROUP_BY_NOT_USABLE, COLLAPSE_ABOVE_NOT_USABLE, ENUM_VALUE_UNKNOWN.
+    """
     BatchSearch: _grpc.UnaryUnaryMultiCallable[_search_pb2.BatchSearchRequest, _search_pb2.BatchSearchResponse]
-    """Answers many queries at once. A bad query gets its own error and its neighbours their hits."""
+    """Answers many queries at once. A bad query gets its own error and its neighbours their hits.
+    Errors: BATCH_TOO_LARGE.
+    Errors of an item: those of Search.
+    """
 
 @_typing.type_check_only
 class SearchServiceAsyncStub(SearchServiceStub):
-    """Searches the indexed items by cosine similarity. Concurrent requests share batches."""
+    """Searches the indexed items by cosine similarity. Concurrent requests share batches.
+    Errors: NO_INDEX.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Search: _aio.UnaryUnaryMultiCallable[_search_pb2.SearchRequest, _search_pb2.SearchResponse]  # type: ignore[assignment]
-    """Finds the items nearest to one query."""
+    """Finds the items nearest to one query.
+    Errors: COLLECTION_NOT_FOUND, INPUT_MISSING, TEXT_EMPTY, TEXT_TOO_LARGE, IMAGE_EMPTY, IMAGE_TOO_LARGE,
+    IMAGE_TOO_MANY_PIXELS, IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT, VECTOR_WRONG_DIMENSION, VECTOR_NOT_USABLE,
+    ITEM_NOT_FOUND, EMBEDDING_DAMAGED, WEIGHT_NOT_USABLE, INVALID_INPUT, TOP_K_OUT_OF_RANGE, NPROBE_OUT_OF_RANGE,
+    FILTER_MALFORMED, FILTER_TOO_COMPLEX, SEQUENCE_NOT_REACHED, OFFSET_NOT_USABLE, PAGE_TOKEN_NOT_USABLE,
+    SEARCH_TOO_DEEP, GROUP_BY_NOT_USABLE, COLLAPSE_ABOVE_NOT_USABLE, ENUM_VALUE_UNKNOWN.
+    """
     BatchSearch: _aio.UnaryUnaryMultiCallable[_search_pb2.BatchSearchRequest, _search_pb2.BatchSearchResponse]  # type: ignore[assignment]
-    """Answers many queries at once. A bad query gets its own error and its neighbours their hits."""
+    """Answers many queries at once. A bad query gets its own error and its neighbours their hits.
+    Errors: BATCH_TOO_LARGE.
+    Errors of an item: those of Search.
+    """
 
 class SearchServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Searches the indexed items by cosine similarity. Concurrent requests share batches."""
+    """Searches the indexed items by cosine similarity. Concurrent requests share batches.
+    Errors: NO_INDEX.
+    """
 
     @_abc_1.abstractmethod
     def Search(
@@ -57,7 +81,13 @@ class SearchServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _search_pb2.SearchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_search_pb2.SearchResponse, _abc.Awaitable[_search_pb2.SearchResponse]]:
-        """Finds the items nearest to one query."""
+        """Finds the items nearest to one query.
+        Errors: COLLECTION_NOT_FOUND, INPUT_MISSING, TEXT_EMPTY, TEXT_TOO_LARGE, IMAGE_EMPTY, IMAGE_TOO_LARGE,
+        IMAGE_TOO_MANY_PIXELS, IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT, VECTOR_WRONG_DIMENSION, VECTOR_NOT_USABLE,
+        ITEM_NOT_FOUND, EMBEDDING_DAMAGED, WEIGHT_NOT_USABLE, INVALID_INPUT, TOP_K_OUT_OF_RANGE, NPROBE_OUT_OF_RANGE,
+        FILTER_MALFORMED, FILTER_TOO_COMPLEX, SEQUENCE_NOT_REACHED, OFFSET_NOT_USABLE, PAGE_TOKEN_NOT_USABLE,
+        SEARCH_TOO_DEEP, GROUP_BY_NOT_USABLE, COLLAPSE_ABOVE_NOT_USABLE, ENUM_VALUE_UNKNOWN.
+        """
 
     @_abc_1.abstractmethod
     def BatchSearch(
@@ -65,6 +95,9 @@ class SearchServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _search_pb2.BatchSearchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_search_pb2.BatchSearchResponse, _abc.Awaitable[_search_pb2.BatchSearchResponse]]:
-        """Answers many queries at once. A bad query gets its own error and its neighbours their hits."""
+        """Answers many queries at once. A bad query gets its own error and its neighbours their hits.
+        Errors: BATCH_TOO_LARGE.
+        Errors of an item: those of Search.
+        """
 
 def add_SearchServiceServicer_to_server(servicer: SearchServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -14,7 +14,7 @@ from benchmarks.harness.figures import Summary
 from benchmarks.harness.mixed import WEIGHTS, Mix
 from benchmarks.harness.models import MissingInput, fingerprint, random_bundle, sample
 from benchmarks.harness.process import child, cpu_s, resident_bytes
-from benchmarks.harness.report import BEGIN, END, Line, markdown, rewrite
+from benchmarks.harness.report import Line, markdown, markers, rewrite
 from benchmarks.harness.workload import queries, unit_vectors
 
 
@@ -105,13 +105,14 @@ def test_markdown_goes_between_the_markers(tmp_path: Path) -> None:
     assert "0123456789 with local changes" in text
     assert "| text | served / raw | 0.9 x | 0.5 … 2,000 | ≥ 0.85 x | PASS |" in text
     document = tmp_path / "benchmarks.md"
-    document.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    begin, end = markers("serving")
+    document.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
     for _ in range(2):
-        rewrite(document, text)
-    assert document.read_text() == f"before\n{BEGIN}\n\n{text}\n\n{END}\nafter\n"
+        rewrite(document, "serving", text)
+    assert document.read_text() == f"before\n{begin}\n\n{text}\n\n{end}\nafter\n"
     document.write_text("no markers")
     with pytest.raises(ValueError, match="once each"):
-        rewrite(document, text)
+        rewrite(document, "serving", text)
 
 
 def test_the_processor_is_named_with_its_stepping() -> None:

@@ -1,7 +1,9 @@
 """``clipsearch embed`` through a server, and the files that it reads and writes."""
 
 import json
-from collections.abc import Iterator
+import os
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +11,15 @@ import pyarrow.parquet
 import pytest
 from click.testing import CliRunner, Result
 
-from clipsearch.cli.embed_files import Block, NpyOutput, ParquetOutput, gathered, open_output
-from clipsearch.cli.embed_sources import open_source
 from clipsearch.cli.shell import shell
-from clipsearch.errors import ConfigError
+from clipsearch.embed_job.sources import open_lines
+from tests.fetch_server import FetchServer
 from tests.unit.client.fake_server import DIMENSION, Fake, vector_of
 
 
-def embed(fake: Fake, source: Path | str, out: Path, **options: object) -> Result:
-    return CliRunner().invoke(shell, ["embed", str(source), "--out", str(out), "--server", fake.target], **options)
+def embed(fake: Fake, source: Path | str, out: Path, arguments: Sequence[str] = (), **options: object) -> Result:
+    command = ["embed", str(source), "--out", str(out), "--server", fake.target, *arguments]
+    return CliRunner().invoke(shell, command, **options)
 
 
 @pytest.fixture
@@ -78,6 +80,62 @@ def test_standard_input(fake: Fake, tmp_path: Path) -> None:
     assert read(out)[0] == ["1", "2"]
 
 
+def test_a_pipe_is_read_once(fake: Fake, tmp_path: Path) -> None:
+    pipe, out = tmp_path / "pipe", tmp_path / "out.parquet"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("one\ntwo\n",))
+    writer.start()
+    result = embed(fake, pipe, out)
+    writer.join()
+    assert result.exit_code == 0, result.output
+    assert read(out)[0] == ["1", "2"]
+
+
+def test_a_column_of_urls_and_what_can_be_said_against_it(fake: Fake, tmp_path: Path) -> None:
+    out, table = tmp_path / "out.parquet", tmp_path / "shop.csv"
+    with FetchServer({"/a.jpg": b"a", "/b.jpg": b"b"}) as server:
+        rows = [("x", "/a.jpg"), ("y", "/status/404"), ("z", "/b.jpg")]
+        table.write_text("sku,picture\n" + "".join(f"{sku},{server.url(path)}\n" for sku, path in rows))
+        arguments = ["--column", "picture", "--id-column", "sku"]
+        refused = embed(fake, table, out, arguments)
+        assert refused.exit_code == 1
+        assert "nothing was embedded; 3 left out" in refused.stderr
+        assert "FORBIDDEN_ADDRESS" in (tmp_path / "out.parquet.rejects.jsonl").read_text()
+        result = embed(fake, table, out, [*arguments, "--allow-private"])
+    assert result.exit_code == 0, result.output
+    ids, vectors = read(out)
+    assert ids == ["x", "z"]
+    np.testing.assert_allclose(vectors, [vector_of(b"a"), vector_of(b"b")], rtol=1e-6)
+    rejects = [json.loads(line) for line in (tmp_path / "out.parquet.rejects.jsonl").read_text().splitlines()]
+    assert [(reject["id"], reject["reason"]) for reject in rejects] == [("y", "HTTP_STATUS")]
+
+
+def test_columns_are_for_tables(fake: Fake, tmp_path: Path) -> None:
+    source, table = tmp_path / "lines.txt", tmp_path / "t.csv"
+    source.write_text("a\n")
+    table.write_text("id,title\n1,x\n")
+    wrong = embed(fake, source, tmp_path / "out.npy", ["--column", "title"])
+    assert (wrong.exit_code, "--column and --id-column are for .csv" in wrong.stderr) == (2, True)
+    missing = embed(fake, table, tmp_path / "out.npy")
+    assert missing.exit_code == 1
+    assert "--column" in missing.stderr
+    assert "id, title" in missing.stderr
+
+
+def test_a_changed_source_is_refused_until_told_to_begin_anew(fake: Fake, tmp_path: Path) -> None:
+    source, out = tmp_path / "lines.txt", tmp_path / "out.npy"
+    source.write_text("a\nb\nc\n")
+    fake.stream_fails_after = 2
+    assert embed(fake, "-", out, input=source.read_text()).exit_code == 1
+    fake.stream_fails_after = None
+    refused = embed(fake, "-", out, input="a\nother\nc\n")
+    assert refused.exit_code == 1
+    assert "--restart begins anew" in refused.stderr
+    result = embed(fake, "-", out, ["--restart"], input="a\nother\nc\n")
+    assert result.exit_code == 0, result.output
+    np.testing.assert_allclose(np.load(out), [vector_of(text) for text in (b"a", b"other", b"c")], rtol=1e-6)
+
+
 def test_nothing_embedded(fake: Fake, tmp_path: Path) -> None:
     source, out = tmp_path / "lines.txt", tmp_path / "out.parquet"
     source.write_text("\n \n")
@@ -88,16 +146,27 @@ def test_nothing_embedded(fake: Fake, tmp_path: Path) -> None:
     assert out.read_bytes() == b"an earlier run's"
 
 
-def test_broken_stream_leaves_the_old_file(fake: Fake, tmp_path: Path) -> None:
-    fake.stream_fails_after = 1
+def test_broken_stream_is_continued_by_the_same_command(fake: Fake, tmp_path: Path) -> None:
+    fake.stream_fails_after = 2
     source, out = tmp_path / "lines.txt", tmp_path / "out.npy"
-    source.write_text("a\nb\nc\n")
+    source.write_text("a\n\nb\nc\n")
     out.write_bytes(b"an earlier run's")
-    result = embed(fake, source, out)
+    result = embed(fake, "-", out, input=source.read_text())
     assert result.exit_code == 1
-    assert "Error: UNAVAILABLE" in result.stderr
+    assert "Error: the server went away" in result.stderr
+    assert f"2 items are kept in {out}.partial; the same command goes on from there" in result.stderr
     assert out.read_bytes() == b"an earlier run's"
-    assert {path.name for path in tmp_path.iterdir()} == {"lines.txt", "out.npy"}
+
+    fake.stream_fails_after = None
+    result = embed(fake, "-", out, input=source.read_text())
+    assert result.exit_code == 0, result.output
+    assert "2 items were embedded by an earlier run" in result.stderr
+    assert result.stdout.startswith(f"Embedded 3 items into {out} (")
+    np.testing.assert_allclose(np.load(out), [vector_of(text) for text in (b"a", b"b", b"c")], rtol=1e-6)
+    assert len((tmp_path / "out.npy.rejects.jsonl").read_text().splitlines()) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("lines.txt", "out.npy", "out.npy.ids.jsonl", "out.npy.rejects.jsonl"),
+    }
 
 
 def test_old_rejects_are_not_kept(fake: Fake, tmp_path: Path) -> None:
@@ -140,45 +209,6 @@ def test_totals_of_text_files(tmp_path: Path) -> None:
     for text, lines in (("", 0), ("a", 1), ("a\n", 1), ("a\n\nb", 3)):
         path = tmp_path / "lines.txt"
         path.write_text(text)
-        source = open_source(path)
+        source = open_lines(path, "text")
         assert source.total == lines
-        assert len(list(source.items(lambda *reject: None))) == lines
-
-
-def test_gathering_keeps_rows_and_order() -> None:
-    def blocks() -> Iterator[Block]:
-        for start in range(0, 10, 3):
-            ids = [str(i) for i in range(start, min(start + 3, 10))]
-            yield ids, np.array([[float(i)] for i in ids], np.float32)
-
-    joined = list(gathered(blocks(), rows=4))
-    assert [len(ids) for ids, _ in joined] == [6, 4]
-    for ids, vectors in joined:
-        assert [str(int(value)) for value in vectors[:, 0]] == ids
-
-
-def test_npy_header_grows_in_place(tmp_path: Path) -> None:
-    path = tmp_path / "x.npy"
-    with NpyOutput(path, 3) as output:
-        for start in range(0, 5000, 1000):
-            rows = np.arange(start * 3, (start + 1000) * 3, dtype=np.float32).reshape(1000, 3)
-            output.write([str(i) for i in range(start, start + 1000)], rows)
-        output.commit()
-    array = np.load(path)
-    assert np.array_equal(array, np.arange(15_000, dtype=np.float32).reshape(5000, 3))
-    assert len((tmp_path / "x.npy.ids.jsonl").read_text().splitlines()) == 5000
-
-
-@pytest.mark.parametrize("kind", [NpyOutput, ParquetOutput])
-def test_output_that_is_not_committed_leaves_nothing(tmp_path: Path, kind: type) -> None:
-    path = tmp_path / ("x.npy" if kind is NpyOutput else "x.parquet")
-    with pytest.raises(RuntimeError), open_output(path, 2, "hash") as output:
-        assert isinstance(output, kind)
-        output.write(["a"], np.zeros((1, 2), np.float32))
-        raise RuntimeError("stop")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_unknown_output_kind(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="must end in"):
-        open_output(tmp_path / "x", 2, "hash")
+        assert len(list(source.items())) == lines

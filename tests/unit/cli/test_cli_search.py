@@ -29,6 +29,13 @@ def test_without_metadata_there_is_no_title(fake: Fake) -> None:
     assert fake.requests[0].nprobe == 4
 
 
+def test_nothing_found_is_said(fake: Fake) -> None:
+    result = search(fake, "hat", "--top-k", "0")
+    assert result.exit_code == 0
+    assert "Nothing matches." in result.stdout
+    assert "rank" not in result.stdout
+
+
 def test_narrowed(fake: Fake) -> None:
     narrowed = ("--collection", "shop", "--filter", "price < 50", "--exclude", "hat", "--exclude", "bag")
     assert search(fake, "hat", *narrowed, "--min-score", "0.25").exit_code == 0

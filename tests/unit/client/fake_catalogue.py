@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import grpc
 from google.longrunning import operations_pb2, operations_pb2_grpc
-from google.protobuf import empty_pb2, timestamp_pb2
+from google.protobuf import empty_pb2, struct_pb2, timestamp_pb2
 from google.rpc import status_pb2
 
 from clipsearch.v1 import catalogue_pb2 as pb
@@ -110,6 +110,14 @@ def imported() -> operations_pb2.Operation:
     return operation
 
 
+def copying() -> operations_pb2.Operation:
+    operation = operations_pb2.Operation(name="operations/snapshot-monday-1")
+    later = timestamp_pb2.Timestamp(seconds=STARTED.seconds + 60)
+    metadata = pb.SnapshotMetadata(name="monday", stage="copying", done_steps=1, total_steps=2, start_time=later)
+    operation.metadata.Pack(metadata)
+    return operation
+
+
 def exporting(done_steps: int) -> operations_pb2.Operation:
     operation = operations_pb2.Operation(name="operations/export-items-1")
     operation.metadata.Pack(
@@ -132,6 +140,10 @@ def exported() -> operations_pb2.Operation:
 
 def title_of(item: pb.UpsertItem) -> str:
     return item.metadata.fields["title"].string_value if "title" in item.metadata.fields else ""
+
+
+def facet_value(count: int, **value: str | float | bool) -> pb.FacetValue:
+    return pb.FacetValue(value=struct_pb2.Value(**value), count=count)
 
 
 class Catalogue(catalogue_pb2_grpc.CatalogueServiceServicer):
@@ -204,6 +216,25 @@ class Catalogue(catalogue_pb2_grpc.CatalogueServiceServicer):
             embedding=embedding(item.text.encode(), request.format) if full else None,
         )
 
+    def GetFacets(self, request, context):
+        """The fields that it knows, whatever the items hold."""
+        self.items(request, context)
+        known = [
+            pb.FieldFacet(field="colour", items=3, values=[facet_value(3, string_value="red")], more_values=True),
+            pb.FieldFacet(
+                field="price",
+                items=4,
+                values=[facet_value(2, number_value=20), facet_value(1, number_value=0.5)],
+                minimum=0.5,
+                maximum=20,
+            ),
+            pb.FieldFacet(field="sold", items=1, values=[facet_value(1, bool_value=True)]),
+        ]
+        asked = [one for one in known if not request.fields or one.field in request.fields]
+        for one in asked:
+            del one.values[request.value_limit :]
+        return pb.GetFacetsResponse(fields=asked, sequence_number=self.state.sequence_number)
+
     def RebuildIndex(self, request, context):
         self.items(request, context)
         if not self.state.operation:
@@ -255,6 +286,10 @@ class Operations(operations_pb2_grpc.OperationsServicer):
     def GetOperation(self, request, context):
         self.fake.seen(request, context)
         return self.state.operation[0]
+
+    def ListOperations(self, request, context):
+        self.fake.seen(request, context)
+        return operations_pb2.ListOperationsResponse(operations=self.state.operation)
 
     def WaitOperation(self, request, context):
         self.fake.seen(request, context)

@@ -186,7 +186,10 @@ class Search(search_pb2_grpc.SearchServiceServicer):
                 hit.embedding.CopyFrom(embedding(name.encode(), request.format))
             hits.append(hit)
         return search_pb2.SearchResponse(
-            hits=hits, timings=common_pb2.Timings(search_us=5, total_us=9), sequence_number=SEQUENCE_NUMBER
+            hits=hits,
+            timings=common_pb2.Timings(search_us=5, total_us=9),
+            sequence_number=SEQUENCE_NUMBER,
+            next_page_token="second" if request.HasField("offset") else "",
         )
 
 

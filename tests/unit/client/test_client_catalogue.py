@@ -3,6 +3,7 @@ from datetime import UTC, datetime
 import grpc
 import numpy as np
 import pytest
+from google.longrunning import operations_pb2
 
 from clipsearch.client import (
     Aborted,
@@ -12,6 +13,8 @@ from clipsearch.client import (
     ClientError,
     DeadlineExceeded,
     Exported,
+    FacetValue,
+    FieldFacet,
     Imported,
     Internal,
     InvalidArgument,
@@ -24,7 +27,7 @@ from clipsearch.client import (
     Unavailable,
 )
 from clipsearch.v1 import catalogue_pb2, common_pb2
-from tests.unit.client.fake_catalogue import CANCELLED, exported, exporting, imported, rebuilding, rebuilt
+from tests.unit.client.fake_catalogue import CANCELLED, copying, exported, exporting, imported, rebuilding, rebuilt
 from tests.unit.client.fake_server import DIMENSION, DRAINING, Fake, queue_full, status_of, vector_of
 
 QUICK = RetryPolicy(initial_backoff_s=0.01, max_backoff_s=0.01)
@@ -57,6 +60,30 @@ def test_upsert_tells_what_became_of_each_item(client: Client, tmp_path) -> None
     assert all(isinstance(r, InvalidArgument) for r in written.results if isinstance(r, ClientError))
     assert (written.sequence_number, written.timings.encode_us) == (2, 3)
     assert catalogue.get_item("new").sequence_number == 2
+
+
+def test_facets_are_plain_values(client: Client, fake: Fake) -> None:
+    client.catalogue.upsert(items("a"))
+    found = client.catalogue.facets(fields=["price", "sold"], filter="price < 50", limit=2, timeout=5)
+    assert found.sequence_number == 1
+    assert found.fields == {
+        "price": FieldFacet("price", (FacetValue(20, 2), FacetValue(0.5, 1)), 0.5, 20.0, 4, False),
+        "sold": FieldFacet("sold", (FacetValue(True, 1),), None, None, 1, False),
+    }
+    assert found.fields["sold"].values[0].value is True
+    assert fake.requests[-1] == catalogue_pb2.GetFacetsRequest(
+        filter="price < 50", fields=["price", "sold"], value_limit=2
+    )
+    everything = client.catalogue.facets()
+    assert list(everything.fields) == ["colour", "price", "sold"]
+    assert everything.fields["colour"].more_values
+    assert fake.requests[-1].value_limit == 20
+    with pytest.raises(NotFound):
+        client.catalogue.facets("nowhere")
+    with pytest.raises(ValueError, match="limit must be at least 1"):
+        client.catalogue.facets(limit=0)
+    with pytest.raises(TypeError, match="fields must be several texts"):
+        client.catalogue.facets(fields="price")
 
 
 def test_each_kind_of_content_and_the_rest_is_sent(client: Client, fake: Fake, tmp_path) -> None:
@@ -177,7 +204,7 @@ def test_deleted_items_are_gone(client: Client) -> None:
 
 
 def test_one_text_is_not_several_ids(client: Client, fake: Fake) -> None:
-    with pytest.raises(TypeError, match=r"ids must be several ids, not one text: \['abc'\]"):
+    with pytest.raises(TypeError, match=r"ids must be several texts, not one: \['abc'\]"):
         client.catalogue.delete("abc")
     assert fake.requests == []
 
@@ -255,6 +282,28 @@ def test_a_rebuild_is_watched_to_its_end(client: Client, fake: Fake) -> None:
     waits = [request.timeout.seconds for request in fake.requests if type(request).__name__ == "WaitOperationRequest"]
     assert len(waits) == 3
     assert all(15 < seconds <= 20 for seconds in waits)
+
+
+def test_all_operations_are_listed_latest_first(client: Client, fake: Fake) -> None:
+    unknown = operations_pb2.Operation(name="operations/of-a-newer-server")
+    unknown.metadata.Pack(CANCELLED)
+    fake.catalogue.operation = [rebuilding("training", 4), rebuilt(CANCELLED), imported(), copying(), unknown]
+    listed = client.catalogue.operations()
+    assert [one.kind for one in listed] == ["snapshot", "rebuild", "rebuild", "import"]
+    snapshot, running, cancelled, loaded = listed
+    assert (snapshot.name, snapshot.progress.collection) == ("operations/snapshot-monday-1", "")
+    assert running.progress == Progress("default", "training", 4, 9, STARTED, done=False)
+    assert isinstance(cancelled.error, Cancelled)
+    assert loaded.progress.done
+    assert (running.error, loaded.error) == (None, None)
+
+
+def test_an_operation_is_cancelled_by_its_name(client: Client, fake: Fake) -> None:
+    fake.catalogue.operation = [rebuilding("training", 4)]
+    client.catalogue.cancel_operation("operations/rebuild-default-1")
+    assert fake.requests[0].name == "operations/rebuild-default-1"
+    (listed,) = client.catalogue.operations()
+    assert isinstance(listed.error, Cancelled)
 
 
 def test_a_rebuild_that_takes_longer_than_one_call_may(client: Client, fake: Fake) -> None:

@@ -40,6 +40,12 @@ def test_has_the_methods_of_the_blocking_one(asynchronous: type, blocking: type)
     assert public(asynchronous) == public(blocking)
 
 
+async def test_facets(fake: Fake) -> None:
+    async with AsyncClient(fake.target) as client:
+        found = await client.catalogue.facets(fields=["colour"])
+    assert [(one.value, one.count) for one in found.fields["colour"].values] == [("red", 3)]
+
+
 async def test_items_are_written_read_and_deleted(fake: Fake, tmp_path) -> None:
     file = tmp_path / "p.png"
     file.write_bytes(b"file")
@@ -105,7 +111,9 @@ async def test_rebuild(fake: Fake) -> None:
             await rebuild.wait(timeout=0.05)
         with fake.hanging(), pytest.raises(DeadlineExceeded, match="it goes on"):
             await rebuild.wait(timeout=0.05)
-        await rebuild.cancel()
+        (listed,) = await client.catalogue.operations()
+        assert (listed.name, listed.kind, listed.progress.stage) == (rebuild.name, "rebuild", "training")
+        await client.catalogue.cancel_operation(rebuild.name)
         with pytest.raises(Cancelled):
             await rebuild.wait()
 

@@ -11,14 +11,35 @@ from google.rpc import error_details_pb2, status_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipsearch.client import ClientError, Embedded, Internal, Overloaded, ResourceExhausted, RetryPolicy, Timings
+from clipsearch.client import (
+    ClientError,
+    Embedded,
+    Internal,
+    Overloaded,
+    ResourceExhausted,
+    RetryPolicy,
+    Timings,
+    convert,
+)
 from clipsearch.client.bulk import Chunker, UnderWay, UpsertChunker, Window, merge, messages
 from clipsearch.client.errors import from_status
-from clipsearch.v1 import catalogue_pb2, embedding_pb2
+from clipsearch.v1 import catalogue_pb2, common_pb2, embedding_pb2
 from tests.unit.client.fake_server import queue_full, status_of
 
 FULL = Overloaded("full", code=grpc.StatusCode.RESOURCE_EXHAUSTED, retry_after_s=1.0)
 EMBEDDED = Embedded(np.zeros(2, np.float32), False, Timings(0, 0, 0, 0, 0))
+
+
+@pytest.mark.parametrize("dimension", [0, 1, 31, 32, 512, 4096])
+def test_vectors_come_out_as_they_were_put_in(dimension: int) -> None:
+    values = np.random.default_rng(dimension).standard_normal(dimension).astype(np.float32)
+    message = common_pb2.Embedding(float32=common_pb2.FloatVector(values=values.tolist()))
+    assert convert.vector(message).dtype == np.float32
+    np.testing.assert_array_equal(convert.vector(message), values)
+    convert.vector(message)[:] = 0  # writable, and a copy
+    # A later version's message may hold more than the components.
+    later = common_pb2.FloatVector.FromString(message.float32.SerializeToString() + b"\x12\x04more")
+    np.testing.assert_array_equal(convert.vector(common_pb2.Embedding(float32=later)), values)
 
 
 def test_importing_the_client_loads_nothing_of_the_server() -> None:
@@ -52,8 +73,9 @@ def test_grpcs_own_retries_leave_out_what_must_not_be_done_twice() -> None:
     (method_config,) = config["methodConfig"]
     methods = {name["method"] for name in method_config["name"]}
     reads = {"GetModel", "Search", "BatchSearch", "GetItem", "ListItems", "ListCollections", "GetCollectionStats"}
+    reads |= {"GetFacets"}
     by_request_id = {"UpsertItems", "DeleteItems"}
-    operations = {"GetOperation", "WaitOperation", "CancelOperation"}
+    operations = {"GetOperation", "ListOperations", "WaitOperation", "CancelOperation"}
     assert methods == {"EmbedText", "EmbedImage", "BatchEmbed"} | reads | by_request_id | operations
     assert method_config["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE"]
     assert method_config["retryPolicy"]["maxAttempts"] == 5

@@ -54,6 +54,17 @@ def test_search_in_a_part_of_a_collection(client: Client, fake: Fake) -> None:
         assert request.HasField("min_score")
 
 
+def test_pages_are_asked_for(client: Client, fake: Fake) -> None:
+    first = client.search(text="hat", top_k=1, offset=0)
+    assert fake.requests[0].HasField("offset")
+    assert first.next_page_token
+    second = client.search(text="hat", top_k=1, page_token=first.next_page_token)
+    assert not fake.requests[1].HasField("offset")
+    assert fake.requests[1].page_token == first.next_page_token
+    assert second.next_page_token == ""
+    assert client.search(text="hat", top_k=1).next_page_token == ""
+
+
 def test_search_of_a_state_that_is_not_reached(client: Client) -> None:
     with pytest.raises(FailedPrecondition) as caught:
         client.search(text="hat", min_sequence_number=SEQUENCE_NUMBER + 1)
@@ -63,7 +74,7 @@ def test_search_of_a_state_that_is_not_reached(client: Client) -> None:
 
 
 def test_one_text_is_not_several_ids(client: Client, fake: Fake) -> None:
-    with pytest.raises(TypeError, match="exclude_ids must be several ids"):
+    with pytest.raises(TypeError, match="exclude_ids must be several texts"):
         client.search(text="hat", exclude_ids="bag")
     assert fake.requests == []
 

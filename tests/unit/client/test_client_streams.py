@@ -57,6 +57,19 @@ def test_window_is_bounded_by_bytes_too(fake: Fake) -> None:
             assert len(taken) <= done + 3
 
 
+async def test_an_error_in_place_of_an_item_takes_its_place_in_the_results(client: Client, fake: Fake) -> None:
+    missing = InvalidArgument("no such picture", code=grpc.StatusCode.INVALID_ARGUMENT, reason="GONE")
+    items = [(1, "a"), (2, missing), (3, "c")]
+    results = dict(client.stream_embed(items, in_order=True))
+    assert list(results) == [1, 2, 3]
+    assert results[2] is missing
+    async with AsyncClient(fake.target) as other:
+        results = {key: result async for key, result in other.stream_embed(items, in_order=True)}
+    assert list(results) == [1, 2, 3]
+    assert results[2] is missing
+    assert [request.input.text for request in fake.requests] == ["a", "c"] * 2
+
+
 def test_items_errors_are_results(client: Client, fake: Fake, tmp_path) -> None:
     items = [("same", "a"), ("same", " "), (None, tmp_path / "missing.png"), (("any", "type"), b"picture")]
     results = list(client.stream_embed(items, in_order=True))

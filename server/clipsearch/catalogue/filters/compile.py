@@ -223,7 +223,12 @@ def _is_element(value: Scalar) -> _Sql:
 
 
 def _path(field: Field) -> str:
-    return "$" + "".join(f".{write_text(name)}" for name in field.segments)
+    return json_path(field.segments)
+
+
+def json_path(segments: tuple[str, ...]) -> str:
+    """Return the path of a field as SQLite's JSON functions take it."""
+    return "$" + "".join(f".{write_text(name)}" for name in segments)
 
 
 def _is_number(value: Scalar) -> bool:

@@ -25,6 +25,7 @@ from clipsearch.catalogue.filters.tree import (
     OrderOperator,
     Present,
     Scalar,
+    can_name,
 )
 from clipsearch.errors import MalformedFilter
 
@@ -189,8 +190,7 @@ def _segment(token: Token) -> str:
     name = _unquoted(token) if token.type == "STRING" else str(token)
     if not name:
         raise malformed("a field name cannot be empty", _position(token))
-    # SQLite's JSON paths cannot name these in every version that we run on.
-    if any(char in '"\\' or char < " " for char in name):
+    if not can_name(name):
         raise malformed("a field name cannot hold double quotes, backslashes or control characters", _position(token))
     return name
 

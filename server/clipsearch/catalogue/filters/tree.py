@@ -5,6 +5,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 Scalar: TypeAlias = str | int | float | bool | None
@@ -14,6 +15,12 @@ RESERVED = frozenset({"and", "or", "not", "in", "true", "false", "null"})
 """Words that name a field only in quotes, the first four however they are capitalised."""
 
 _BARE_NAME = re.compile(r"[^\W\d]\w*")
+
+
+@lru_cache(1024)
+def can_name(name: str) -> bool:
+    """Return whether a filter can ask for a field of this name; SQLite's JSON paths cannot, for all others."""
+    return bool(name) and not any(char in '"\\' or char < " " for char in name)
 
 
 @dataclass(frozen=True, slots=True)

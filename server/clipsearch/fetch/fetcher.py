@@ -1,0 +1,126 @@
+"""Downloads for code with threads: an event loop in a thread of its own, futures in the caller's."""
+
+import asyncio
+import ssl
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Self, TypeVar
+
+from clipsearch.fetch.addresses import LookUp, look_up
+from clipsearch.fetch.errors import FetchError
+from clipsearch.fetch.limits import FetchLimits
+from clipsearch.fetch.session import Fetched, FetchSession
+
+Key = TypeVar("Key")
+
+RESOLVERS = 16
+"""Names looked up at once: the system's resolver blocks a thread for each."""
+
+
+class Fetcher:
+    """Downloads many URLs at once. A context manager; at its end, what still runs is cancelled.
+
+    ``tls`` replaces the system's certificate authorities, ``look_up`` its resolver. May be used from any thread.
+    """
+
+    def __init__(
+        self,
+        limits: FetchLimits | None = None,
+        *,
+        tls: ssl.SSLContext | None = None,
+        look_up: LookUp = look_up,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Take the limits; the thread starts with the context."""
+        self.limits = limits or FetchLimits()
+        self._session = FetchSession(self.limits, tls=tls, look_up=look_up, sleep=sleep)
+        self._stop = asyncio.Event()
+        self._started: Future[asyncio.AbstractEventLoop] = Future()
+        self._thread = threading.Thread(target=self._run, name="clipsearch-fetch", daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None  # while open
+        # What was submitted before the end is on the loop before it hears of the end, and so is cancelled by it.
+        self._lock = threading.Lock()
+
+    def submit(self, url: str) -> "Future[Fetched]":
+        """Download a URL when it is its turn; the future holds the answer or a FetchError. Cancelling it stops it.
+
+        Nothing bounds how many wait, and finished ones hold their content: submit as many as you can use, or iterate
+        over ``in_order``. Raises RuntimeError outside the context.
+        """
+        with self._lock:
+            if self._loop is None:
+                raise RuntimeError("the fetcher is not open")
+            return asyncio.run_coroutine_threadsafe(self._session.fetch(url), self._loop)
+
+    def in_order(
+        self, urls: Iterable[tuple[Key, str]], ahead: int | None = None
+    ) -> Iterator[tuple[Key, Fetched | FetchError]]:
+        """Download (key, url) pairs, at most ``ahead`` (default: twice the concurrency) begun and not handed out.
+
+        Yields in the order given, each with what became of it. Memory is bounded by ``ahead`` times ``max_bytes``.
+        """
+        ahead = ahead or 2 * self.limits.concurrency
+        begun: deque[tuple[Key, Future[Fetched]]] = deque()
+        try:
+            for key, url in urls:
+                begun.append((key, self.submit(url)))
+                if len(begun) >= ahead:
+                    yield _outcome(*begun.popleft())
+            while begun:
+                yield _outcome(*begun.popleft())
+        finally:
+            for _, future in begun:
+                future.cancel()
+
+    def __enter__(self) -> Self:
+        """Start the thread. A fetcher is opened once."""
+        self._thread.start()
+        self._loop = self._started.result()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Cancel what runs, close the connections, end the thread."""
+        with self._lock:
+            loop, self._loop = self._loop, None
+            if loop is not None:
+                loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def _run(self) -> None:
+        # Not asyncio.run: it waits for the threads of the resolver, which may hang for as long as name servers do.
+        loop = asyncio.new_event_loop()
+        loop.set_default_executor(ThreadPoolExecutor(RESOLVERS, thread_name_prefix="resolve"))
+        try:
+            loop.run_until_complete(self._serve())
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        finally:
+            loop.close()
+
+    async def _serve(self) -> None:
+        async with self._session:
+            self._started.set_result(asyncio.get_running_loop())
+            await self._stop.wait()
+            running = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+
+def _outcome(key: Key, future: "Future[Fetched]") -> tuple[Key, Fetched | FetchError]:
+    try:
+        return key, future.result()
+    except FetchError as error:
+        return key, error
+
+
+def fetch_one(
+    url: str, limits: FetchLimits | None = None, *, tls: ssl.SSLContext | None = None, look_up: LookUp = look_up
+) -> Fetched:
+    """Download one URL and wait for it; raises FetchError. For more than one, a Fetcher keeps the connections."""
+    with Fetcher(limits, tls=tls, look_up=look_up) as fetcher:
+        return fetcher.submit(url).result()
