@@ -43,7 +43,11 @@ def test_a_stuck_lane_is_told_and_so_is_its_recovery(tmp_path: Path, caplog: pyt
         device="cpu",
         stuck_after_s=0.2,
     )
-    with caplog.at_level(logging.WARNING), Running(settings) as running, grpc.insecure_channel(running.address) as channel:
+    with (
+        caplog.at_level(logging.WARNING),
+        Running(settings) as running,
+        grpc.insecure_channel(running.address) as channel,
+    ):
         lane = running.app.lanes.text
         hang = Hang(lane._run)
         lane._run = hang

@@ -17,17 +17,17 @@ from clipsearch.telemetry.metrics import ALL
 TARGET = frozenset({"instance", "job"})
 """Labels that Prometheus itself adds to what it scrapes."""
 
-OTHERS: Mapping[str, frozenset[str]] = {
-    name: TARGET
-    for name in (
+OTHERS: Mapping[str, frozenset[str]] = dict.fromkeys(
+    (
         "up",
         "process_cpu_seconds_total",
         "process_max_fds",
         "process_open_fds",
         "process_resident_memory_bytes",
         "process_start_time_seconds",
-    )
-}
+    ),
+    TARGET,
+)
 """Metrics of Prometheus and of its client library; a test of a real server sees that the latter are there."""
 
 VALUES: Mapping[str, frozenset[str]] = {
@@ -73,10 +73,8 @@ def _labels(node: Any) -> frozenset[str] | None:
             return None
         case promql.ParenExpr() | promql.UnaryExpr():
             return _labels(node.expr)
-        case promql.MatrixSelector():
-            return _selected(node.vector_selector)
-        case promql.VectorSelector():
-            return _selected(node)
+        case promql.MatrixSelector() | promql.VectorSelector():
+            return _selected(getattr(node, "vector_selector", node))
         case promql.Call():
             return _called(node)
         case promql.AggregateExpr():

@@ -146,7 +146,8 @@ def _ms(seconds: float | None) -> str:
 def duration(seconds: float) -> str:
     """Return a time as its two largest units: ``3 h 12 min``."""
     units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
-    left, parts = max(0, int(seconds)), []
+    left = max(0, int(seconds))
+    parts: list[str] = []
     for name, length in units:
         if left >= length or (name == "s" and not parts):
             parts.append(f"{left // length} {name}")

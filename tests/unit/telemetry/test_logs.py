@@ -3,7 +3,6 @@
 import contextvars
 import json
 import logging
-import sys
 
 import pytest
 
@@ -21,13 +20,11 @@ def record(message: str = "hello", error: BaseException | None = None, **extra: 
     return made
 
 
-def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:
-    try:
+def raised(error: Exception, cause: Exception | None = None) -> Exception:
+    """The error with the traceback that raising it leaves."""
+    with pytest.raises(type(error)) as caught:
         raise error from cause
-    except BaseException:
-        caught = sys.exc_info()[1]
-    assert caught is not None
-    return caught
+    return caught.value
 
 
 def within(request_id: str, formatter: logging.Formatter, one: logging.LogRecord) -> str:
