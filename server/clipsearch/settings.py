@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from clipsearch.errors import ConfigError
@@ -123,7 +123,23 @@ class Settings(BaseSettings):
         ge=0.0,
         description="Time that running calls get to finish at shutdown, in seconds; the rest may go to an index.",
     )
+    stuck_after_s: float = Field(
+        60.0,
+        ge=0.0,
+        description="How long one batch may run, in seconds, before the server reports NOT_SERVING and logs where all "
+        "its threads are; 0: for ever.",
+    )
+    metrics_listen: str | None = Field(
+        None, description="Address and port of the Prometheus endpoint, /metrics over plain HTTP; none: no metrics."
+    )
+    trace_endpoint: str | None = Field(
+        None,
+        description="OTLP/gRPC endpoint that spans are sent to, such as http://localhost:4317; none: what "
+        "OTEL_EXPORTER_OTLP_ENDPOINT says, or no traces.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level logged.")
+    log_format: Literal["text", "json"] = Field("text", description="Lines for people, or one JSON object each.")
+    access_log: bool = Field(False, description="Whether every call that ends is logged, in one line.")
 
     @classmethod
     def settings_customise_sources(
@@ -137,10 +153,12 @@ class Settings(BaseSettings):
         """Flags, then the environment; ``load`` puts the file beneath both."""
         return init_settings, env_settings
 
-    @field_validator("listen")
+    @field_validator("listen", "metrics_listen")
     @classmethod
-    def _host_and_port(cls, value: str) -> str:
-        if value.startswith(_UNIX) and len(value) > len(_UNIX):
+    def _host_and_port(cls, value: str | None, field: ValidationInfo) -> str | None:
+        if value is None:
+            return None
+        if field.field_name == "listen" and value.startswith(_UNIX) and len(value) > len(_UNIX):
             return value
         host, _, port = value.rpartition(":")
         if not host or not port.isdecimal() or int(port) > 65535:
@@ -185,6 +203,12 @@ class Settings(BaseSettings):
             if self.data and path and path.resolve().is_relative_to(self.data.resolve()):
                 raise ValueError(f"{name} must not be inside data, where every directory is a collection")
         return self
+
+    @property
+    def traces_to(self) -> str | None:
+        """Where spans go: the setting, or OpenTelemetry's own environment variables; None: nowhere."""
+        standard = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+        return self.trace_endpoint or next((os.environ[name] for name in standard if os.environ.get(name)), None)
 
     @property
     def cores(self) -> int:

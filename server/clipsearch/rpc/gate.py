@@ -16,8 +16,9 @@ from clipsearch.access.keys import Holder, Keyring
 from clipsearch.access.rates import TokenBucket
 from clipsearch.access.scopes import Scope
 from clipsearch.errors import AdminClosed, ClipsearchError, KeyMissing
+from clipsearch.rpc.observed import Context
 from clipsearch.rpc.scopes import scope_of
-from clipsearch.rpc.status import Context, abort
+from clipsearch.rpc.status import abort
 
 _HEADER = "authorization"
 _SCHEME = "bearer "
