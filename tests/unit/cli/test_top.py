@@ -6,6 +6,7 @@ import io
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from rich.console import Console, RenderableType
@@ -18,6 +19,8 @@ from clipsearch.telemetry import metrics
 from tests.unit.promql import OTHERS
 
 ADDRESS = "127.0.0.1:9464"
+ROOT = Path(__file__).parents[3]
+HEADS = (["method"], ["lane"], ["collection"])
 LANES = ("text", "image", "search", "write")
 COUNTERS = ("clipsearch_requests_total", "clipsearch_dropped_items_total", "clipsearch_live_recall_found_total")
 
@@ -112,6 +115,14 @@ def test_a_busy_server_fills_the_frame() -> None:
         "collection         items   indexed delta tombstones  sequence recall tuned  live",
         "default        1,234,567 1,234,500    67          3 2,000,000        0.956 0.970",
     ]
+
+
+def test_the_guide_shows_the_columns_that_there_are() -> None:
+    state = server() + collection("default")
+    heads = [line.split() for line in drawn(frame(window(state, state), ADDRESS)) if line.split()[:1] in HEADS]
+    guide = (ROOT / "docs/monitoring.md").read_text(encoding="utf-8")
+    assert len(heads) == len(HEADS)
+    assert [line.split() for line in guide.splitlines() if line.split()[:1] in HEADS] == heads
 
 
 def test_a_server_of_vectors_alone_that_nobody_called() -> None:
