@@ -1,8 +1,15 @@
 """The metrics of a real server, as Prometheus and ``clipsearch top`` get them."""
 
 import asyncio
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import termios
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import grpc
@@ -158,6 +165,37 @@ def test_top_prints_one_frame_of_80_columns(watched: Running) -> None:
 
 
 SEQUENCE = "clipsearch_collection_sequence_number"
+
+
+def test_the_live_view_goes_on_until_it_is_interrupted_and_leaves_its_last_frame(watched: Running) -> None:
+    ours, its = pty.openpty()
+    termios.tcsetwinsize(its, (40, 80))
+    command = [sys.executable, "-m", "clipsearch", "top", "--every", "0.1", "--metrics", _endpoint(watched)]
+    process = subprocess.Popen(command, stdin=its, stdout=its, stderr=its)
+    os.close(its)
+    try:
+        seen = _read_until(ours, lambda text: text.count("SERVING") >= 3)
+        assert "\x1b[?1049h" in seen, "on the terminal's other screen"
+        process.send_signal(signal.SIGINT)
+        last = _read_until(ours, lambda text: "default " in text.rpartition("\x1b[?1049l")[2]).rpartition(
+            "\x1b[?1049l"
+        )[2]
+        assert process.wait(timeout=30) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+    assert "SERVING" in last
+    assert "Traceback" not in last
+
+
+def _read_until(terminal: int, enough: Callable[[str], bool]) -> str:
+    """What was written to a terminal, from now until it is enough; fails after half a minute without anything."""
+    text = ""
+    while not enough(text):
+        assert select.select([terminal], [], [], 30.0)[0], text
+        text += os.read(terminal, 65536).decode(errors="replace")
+    return text
 
 
 def test_top_of_nothing_says_so(unused_port: int) -> None:
