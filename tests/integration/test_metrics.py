@@ -18,13 +18,17 @@ import pytest
 from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
+from clipsearch.access.file import editing
+from clipsearch.access.keys import new_key
+from clipsearch.access.scopes import Scope
 from clipsearch.app import App
 from clipsearch.cli.scrape import Scrape, scrape
 from clipsearch.cli.shell import shell
-from clipsearch.client import Client, InvalidArgument, NewItem
+from clipsearch.client import Client, InvalidArgument, NewItem, RetryPolicy, Unauthenticated
 from clipsearch.errors import ConfigError
 from clipsearch.settings import Settings
 from clipsearch.telemetry import metrics
+from clipsearch.telemetry.requests import HEADER
 from tests.integration.support import SAMPLE_BUNDLE, Running
 from tests.unit.promql import OTHERS, VALUES
 
@@ -115,6 +119,24 @@ def test_a_message_that_cannot_be_read_is_a_call_that_failed(watched: Running) -
     assert isinstance(raised.value, grpc.Call)
     assert "x-request-id" in dict(raised.value.trailing_metadata() or ())
     assert _look(watched).total("clipsearch_requests_total", method="GetItem", code="INVALID_ARGUMENT") == before + 1
+
+
+def test_calls_that_the_gate_refuses_are_counted_and_named(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    with editing(keys) as known:
+        known.append(new_key("test", (Scope.READ,), None, "now")[1])
+    with Running(_settings(tmp_path / "data", keys_file=keys)) as running:
+        with Client(running.address, retry=RetryPolicy(max_attempts=1)) as client, pytest.raises(Unauthenticated):
+            client.embed_text("x")
+        with grpc.insecure_channel(running.address) as channel:
+            for name in ("/made.Up/One", "/made.Up/Another"):
+                with pytest.raises(grpc.RpcError) as caught:
+                    channel.unary_unary(name)(b"", timeout=20)
+        seen = _look(running)
+    assert seen.total("clipsearch_requests_total", method="EmbedText", code="UNAUTHENTICATED") == 1
+    assert seen.total("clipsearch_requests_total", method="unknown", code="UNAUTHENTICATED") == 2
+    assert seen.total("clipsearch_requests_total") == 3, "names that strangers make up get no series of their own"
+    assert dict(caught.value.trailing_metadata())[HEADER]  # type: ignore[attr-defined]
 
 
 def test_lanes_and_stages_add_up(watched: Running) -> None:
