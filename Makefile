@@ -17,6 +17,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	PYTHON=$(BIN)/python proto/generate.sh --lint
+	$(BIN)/python -m tests.audit
 
 types: $(VENV)/.dev
 	$(BIN)/mypy

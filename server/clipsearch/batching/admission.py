@@ -5,7 +5,7 @@ Single calls are refused at once when there is no room; streams wait instead, wh
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 
 from clipsearch.errors import ClipsearchError, NotReady, QueueFull, ShuttingDown
 from clipsearch.ports import Priority
@@ -25,6 +25,8 @@ class Admission:
             Priority.BULK: max(1, int(capacity * BULK_SHARE_OF_PLACES)),
         }
         self._inside = 0
+        self.refused: Counter[str] = Counter()
+        """Items that were refused since the start, by the error's reason."""
         self._refusal: type[ClipsearchError] | None = NotReady
         self._waiting: deque[asyncio.Future[None]] = deque()
 
@@ -36,9 +38,11 @@ class Admission:
     def enter(self, priority: Priority, count: int = 1) -> None:
         """Take ``count`` places or raise QueueFull; NotReady before ``open``, ShuttingDown after ``close``."""
         if self._refusal is not None:
+            self.refused[self._refusal.reason] += count
             raise self._refusal(f"the {self._lane} lane takes no items: {self._refusal.reason.lower()}")
         limit = self._limits[priority]
         if self._inside + count > limit:
+            self.refused[QueueFull.reason] += count
             raise QueueFull(
                 f"the {self._lane} lane is full",
                 metadata={"lane": self._lane, "capacity": str(limit), "requested": str(count)},

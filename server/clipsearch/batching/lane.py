@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from clipsearch.batching.admission import Admission
 from clipsearch.batching.gathering import LONG_RUN_S, Gathering
@@ -31,6 +31,11 @@ Output = TypeVar("Output")
 Run = Callable[[Sequence[Item]], Sequence[Output | ClipsearchError]]
 """Computes one batch on a worker thread. Returns one output per item, in order; an error in an item's place fails that
 item alone. What it raises is taken to be the fault of some item, which is then searched for by halving the batch."""
+
+
+Observer = Callable[[Sequence[Entry[Item, Any]], Sequence[Output | ClipsearchError], float, float], None]
+"""Told of a batch when its answers have just been given, on the event loop: its entries, one output for each, and when
+on the lane's clock it began to run and ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +76,16 @@ class Lane(Generic[Item, Output]):
         *,
         capacity: int,
         workers: int = 1,
+        observers: Sequence[Observer[Item, Output]] = (),
         clock: Clock = time.monotonic,
     ) -> None:
         self.name = name
+        self.capacity = capacity
+        self.policy = policy
         self.admission = Admission(name, capacity)
         self.counts = LaneCounts()
         self._run = run
+        self._observers = observers
         self._clock = clock
         self._queue: LaneQueue[Item, Answer[Output]] = LaneQueue(policy)
         self._changed = threading.Condition()
@@ -84,8 +93,10 @@ class Lane(Generic[Item, Output]):
         self._gathering: Gathering | None = None
         self._last_run_s = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
+        # When the batch at hand began, for each worker; left as it is by a worker that dies of it.
+        self._began: list[float | None] = [None] * workers
         self._threads = [
-            threading.Thread(target=self._work, name=f"{name}-lane-{n}", daemon=True) for n in range(workers)
+            threading.Thread(target=self._work, args=(n,), name=f"{name}-lane-{n}", daemon=True) for n in range(workers)
         ]
 
     def start(self) -> None:
@@ -138,6 +149,16 @@ class Lane(Generic[Item, Output]):
         with self._changed:
             return len(self._queue)
 
+    def depth(self, priority: Priority) -> int:
+        """Number of items of one priority queued now."""
+        with self._changed:
+            return self._queue.depth(priority)
+
+    def running_s(self) -> float:
+        """How long the oldest batch that runs now has been running, in seconds; 0 where none does."""
+        began = [one for one in self._began if one is not None]
+        return self._clock() - min(began) if began else 0.0
+
     def _arrived(self) -> None:
         """Gather what is on its way before the workers are let at the queue."""
         if self._gathering is not None:
@@ -157,15 +178,16 @@ class Lane(Generic[Item, Output]):
             self._gathering = None
             self._changed.notify()
 
-    def _work(self) -> None:
+    def _work(self, worker: int) -> None:
         while (taken := self._next()) is not None:
             if taken.expired:
                 self._to_loop(self._expire, taken.expired)
             batch = taken.batch
             if not batch:
                 continue
-            started = self._clock()
-            outputs = self._compute([entry.item for entry in batch])
+            started = self._began[worker] = self._clock()
+            outputs = self._compute(batch)
+            self._began[worker] = None
             self._to_loop(self._deliver, batch, outputs, started, self._clock())
 
     def _next(self) -> Taken[Item, Answer[Output]] | None:
@@ -182,17 +204,17 @@ class Lane(Generic[Item, Output]):
                     return taken
                 self._changed.wait(wait_s or None)
 
-    def _compute(self, items: list[Item]) -> Sequence[Output | ClipsearchError]:
+    def _compute(self, batch: Sequence[Entry[Item, Answer[Output]]]) -> Sequence[Output | ClipsearchError]:
         """Run a batch; where that raises, halve it until the items at fault stand alone."""
         try:
-            outputs = self._run(items)
-            if len(outputs) != len(items):
-                raise ComputeFailed(f"the {self.name} lane got {len(outputs)} outputs for {len(items)} items")
-        except Exception as error:  # a worker must outlive any model; the cause is logged and returned
-            if len(items) > 1:
-                half = len(items) // 2
-                return [*self._compute(items[:half]), *self._compute(items[half:])]
-            logger.exception("the %s lane failed on an item", self.name)
+            outputs = self._run([entry.item for entry in batch])
+            if len(outputs) != len(batch):
+                raise ComputeFailed(f"the {self.name} lane got {len(outputs)} outputs for {len(batch)} items")
+        except Exception as error:  # noqa: BLE001  # a worker must outlive any model; logged and returned
+            if len(batch) > 1:
+                half = len(batch) // 2
+                return [*self._compute(batch[:half]), *self._compute(batch[half:])]
+            batch[0].context.run(logger.exception, "the %s lane failed on an item", self.name)
             if isinstance(error, ClipsearchError):
                 return [error]
             return [ComputeFailed(f"the {self.name} stage failed on this item")]
@@ -223,6 +245,8 @@ class Lane(Generic[Item, Output]):
                 entry.future.set_exception(output)
             else:
                 entry.future.set_result(Answer(output, started - entry.enqueued, ran_s, len(batch)))
+        for observer in self._observers:
+            observer(batch, outputs, started, finished)
 
     def _expire(self, entries: list[Entry[Item, Answer[Output]]]) -> None:
         for entry in entries:

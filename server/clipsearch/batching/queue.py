@@ -5,6 +5,7 @@ drive it through any schedule without sleeping.
 """
 
 import asyncio
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Generic, TypeVar
@@ -27,6 +28,8 @@ class Entry(Generic[Item, Output]):
     deadline: float
     """Clock time after which nobody wants the answer; infinity for none."""
     enqueued: float
+    context: Context = field(default_factory=copy_context)
+    """The context variables of whoever waits: what a worker logs for this item is logged as theirs."""
 
 
 @dataclass(slots=True)
@@ -50,6 +53,10 @@ class LaneQueue(Generic[Item, Output]):
 
     def __len__(self) -> int:
         return len(self._interactive) + len(self._bulk)
+
+    def depth(self, priority: Priority) -> int:
+        """Number of entries of one priority."""
+        return len(self._waiting(priority))
 
     def add(self, entry: Entry[Item, Output]) -> None:
         """Append an entry."""

@@ -29,6 +29,7 @@ VERBS: Mapping[str, Verb] = {
     "index": Verb("clipsearch.cli.index:index", "Build an index of pictures or vectors, or describe one.", "cpu"),
     "serve": Verb("clipsearch.cli.serve:serve", "Serve a bundle, and an index if given, over gRPC.", "cpu"),
     "search": Verb("clipsearch.cli.search:search", "Ask a server for what is nearest to a text or picture.", "cli"),
+    "top": Verb("clipsearch.cli.top:top", "Watch a server: rates, latencies, lanes, collections.", "cli"),
     "embed": Verb("clipsearch.cli.embed:embed", "Embed pictures or lines of text into a file.", "cli"),
     "ingest": Verb("clipsearch.cli.ingest:ingest", "Bring pictures and catalogues into a collection.", "cli"),
     "import": Verb("clipsearch.cli.load:import_items", "Have a server load items that lie beside it.", "cli"),
@@ -36,6 +37,7 @@ VERBS: Mapping[str, Verb] = {
     "snapshot": Verb("clipsearch.cli.snapshot:snapshot", "Have a server copy its collections.", "cli"),
     "restore": Verb("clipsearch.cli.storage:restore", "Put collections of a snapshot into a data directory.", "cpu"),
     "verify": Verb("clipsearch.cli.storage:verify", "Check every collection of a data directory.", "cpu"),
+    "keys": Verb("clipsearch.cli.keys:keys", "Make, list and revoke API keys for a server.", "cli"),
     "ui": Verb("clipsearch_demo.ui.command:ui", "Serve a web page to search a server.", "demo"),
     "demo": Verb("clipsearch_demo.demo:demo", "Run the sample catalogue and model end to end.", "demo"),
 }

@@ -4,6 +4,7 @@ import importlib
 import logging
 import os
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -114,6 +115,14 @@ class Graph:
         return vectors
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How often a tower ran since it was loaded, and for how many seconds, added up over runs side by side."""
+
+    runs: int
+    seconds: float
+
+
 class PooledGraph:
     """One graph, narrow for runs side by side and wide for a run that is alone; safe from several threads."""
 
@@ -122,6 +131,7 @@ class PooledGraph:
         self._narrow, self._wide = narrow, wide
         self._running = 0
         self._count = threading.Lock()
+        self._usage = Usage(0, 0.0)
 
     @classmethod
     def load(cls, path: Path, device: Literal["cpu", "cuda"], options: RuntimeOptions) -> "PooledGraph":
@@ -135,16 +145,24 @@ class PooledGraph:
         """What there is to warm up."""
         return [self._narrow] if self._wide is self._narrow else [self._narrow, self._wide]
 
+    @property
+    def usage(self) -> Usage:
+        """Runs of batches so far, those of the warm-up not among them."""
+        return self._usage
+
     def run(self, values: NDArray[Any]) -> Vectors:
         """Run one batch on whatever suits the moment; raises ComputeFailed."""
         with self._count:
             graph = self._narrow if self._running else self._wide
             self._running += 1
+        started = time.monotonic()
         try:
             return graph.run(values)
         finally:
+            ran_s = time.monotonic() - started
             with self._count:
                 self._running -= 1
+                self._usage = Usage(self._usage.runs + 1, self._usage.seconds + ran_s)
 
 
 def _session_options(ort: ModuleType, threads: int, *, spin: bool) -> Any:

@@ -25,6 +25,10 @@ from clipsearch.services.searcher import Found, Neighbours, Probe, Searcher, Vec
 
 Input = TypeVar("Input", bound=NDArray[np.generic])
 
+PreprocessObserver = Callable[[str, float, float, ClipsearchError | None], None]
+"""Told of every input that was decoded or tokenised, on the event loop: its lane's name, when that began and ended on
+``time.monotonic``, and the error where it failed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Encode(Generic[Input]):
@@ -85,6 +89,7 @@ class EmbedService:
         image_lane: ImageLane,
         decoders: Executor,
         limits: RequestLimits,
+        observers: Sequence[PreprocessObserver] = (),
     ) -> None:
         self._tokenizer = tokenizer
         self._preprocessor = preprocessor
@@ -92,6 +97,7 @@ class EmbedService:
         self._image_lane = image_lane
         self._decoders = decoders
         self._limits = limits
+        self._observers = observers
 
     async def text(self, text: str, call: Call, probe: Probe | None = None) -> Embedded:
         """Embed one text, and search with it if given a probe. Raises EmptyText, TextTooLarge, QueueFull,
@@ -162,11 +168,12 @@ class EmbedService:
         # Tokenising a query takes tens of microseconds, less than a hop to another thread and back.
         started = time.monotonic()
         tokens = self._tokenizer(text)
-        preprocess_s = time.monotonic() - started
+        finished = time.monotonic()
+        self._preprocessed("text", started, finished)
         answer = await self._text_lane.submit(
             Encode(tokens.ids, probe), length=len(tokens.ids), priority=call.priority, deadline=call.deadline
         )
-        return _embedded(answer, tokens.truncated, preprocess_s)
+        return _embedded(answer, tokens.truncated, finished - started)
 
     async def _image(self, data: bytes, call: Call, probe: Probe | None) -> Embedded:
         submitted = time.monotonic()
@@ -176,11 +183,17 @@ class EmbedService:
             )
         except ClipsearchError as error:
             error.field = error.field or "image"
+            self._preprocessed("image", submitted, time.monotonic(), error)
             raise
+        self._preprocessed("image", started, finished)
         answer = await self._image_lane.submit(Encode(pixels, probe), priority=call.priority, deadline=call.deadline)
         embedded = _embedded(answer, False, finished - started)
         embedded.stages.queue_s += started - submitted
         return embedded
+
+    def _preprocessed(self, lane: str, started: float, finished: float, error: ClipsearchError | None = None) -> None:
+        for observer in self._observers:
+            observer(lane, started, finished, error)
 
     def _decode(self, data: bytes) -> tuple[Pixels, float, float]:
         """Runs on a decoder thread; the times tell waiting for it from working."""
@@ -191,9 +204,14 @@ class EmbedService:
 
 def _embedded(answer: Answer[Encoded], truncated: bool, preprocess_s: float) -> Embedded:
     near = answer.output.near
-    searched_s = 0.0 if near is None else near.searched_s
-    stages = Stages(preprocess_s, answer.queued_s, answer.ran_s - searched_s, searched_s)
+    search_s = searched_s(answer.output)
+    stages = Stages(preprocess_s, answer.queued_s, answer.ran_s - search_s, search_s)
     return Embedded(answer.output.vector, truncated, stages, near)
+
+
+def searched_s(output: object) -> float:
+    """The part of its batch's run that went into searching, of an output of an encoder lane; 0 where none did."""
+    return output.near.searched_s if isinstance(output, Encoded) and output.near is not None else 0.0
 
 
 def encode_batch(
