@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from clipsearch.cli.access import access
 from clipsearch.cli.ingest_options import column_options, running_options
 from clipsearch.cli.remote import DEFAULT_SERVER, server_option
 
@@ -77,7 +78,7 @@ def ingest(
     """
     if watch and options.dry:
         raise click.UsageError("give --watch or --dry-run, not both")
-    from clipsearch.client import Client, RetryPolicy
+    from clipsearch.client import Client, DeadlineExceeded, RetryPolicy, Unavailable
     from clipsearch.ingest.reasons import Rejects
     from clipsearch.ingest.source import Format, open_source
     from clipsearch.ingest.state import Key, State
@@ -92,12 +93,15 @@ def ingest(
     )
     address, absolute = server or DEFAULT_SERVER, os.path.abspath(source)  # noqa: PTH100  (a pattern is no path)
     with (
-        Client(address, timeout=CALL_TIMEOUT_S, retry=RetryPolicy(max_attempts=ATTEMPTS)) as client,
+        Client(address, timeout=CALL_TIMEOUT_S, retry=RetryPolicy(max_attempts=ATTEMPTS), **access()) as client,
         State(state or _states(), Key(address, collection, absolute), dry=options.dry) as known,
         Rejects(rejects or Path(f"{Path(absolute).name}.rejects.jsonl"), source) as left_out,
         _stopping() as stop,
     ):
-        client.wait_until_ready(READY_TIMEOUT_S)
+        try:
+            client.wait_until_ready(READY_TIMEOUT_S)
+        except (DeadlineExceeded, Unavailable) as error:
+            raise click.ClickException(f"no server is ready at {address}: {error}") from error
         if create and not options.dry and collection not in client.catalogue.collections():
             client.catalogue.create_collection(collection)
         run = _Run(

@@ -46,7 +46,8 @@ class Loader:
 
         With ``partial``, an item goes without the pictures that cannot be had, as long as there is one.
         """
-        self._limits, self._partial = limits, partial
+        self.partial = partial
+        self._limits = limits
         self._files = ThreadPoolExecutor(THREADS, thread_name_prefix="read")
         self._downloads = ThreadPoolExecutor(limits.concurrency, thread_name_prefix="download")
         self._stack = ExitStack()
@@ -69,7 +70,7 @@ class Loader:
                 pictures.append(picture.read(self._fetch, self._limits.max_bytes))
             except BadRecord as error:
                 skipped.append(Skipped(picture.name, error))
-        if skipped and not (self._partial and pictures):
+        if skipped and not (self.partial and pictures):
             return Loaded(record, stamp, problem=skipped[0].problem)
         # Without one of its pictures it is not what its stamp says: the next run tries again.
         return Loaded(record, None if skipped else stamp, tuple(pictures), tuple(skipped))

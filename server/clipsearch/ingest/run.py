@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Event
 
 from clipsearch.client import ClientError
@@ -21,6 +21,9 @@ from clipsearch.ingest.records import Found, Record, Unusable
 from clipsearch.ingest.report import Report, Tally
 from clipsearch.ingest.sending import Answer, Outgoing, Sender, Sent
 from clipsearch.ingest.state import Acknowledged, Entry, State, Status
+
+_LOOK_S = 0.25
+"""How often a wait looks whether the run is to stop: a download may take minutes."""
 
 
 class Pass:
@@ -87,7 +90,7 @@ class Pass:
 
     def _consider(self, record: Record, known: Entry | None) -> None:
         """Pass over what is as it was, send what is at hand, load the rest. Raises BadRecord."""
-        description, stamp = record.description(), record.stamp()
+        description, stamp = record.description(), self._stamp(record)
         if not record.pictures:
             self._compare(Loaded(record, stamp), known)
         elif known is not None and known.status is Status.STORED and stamp is not None and known.stamp == stamp:
@@ -100,6 +103,14 @@ class Pass:
         else:
             self._make_room(self._loader.room_for(record))
             self._load(record, stamp)
+
+    def _stamp(self, record: Record) -> str | None:
+        try:
+            return record.stamp()
+        except BadRecord:
+            if not self._loader.partial:
+                raise
+            return None  # a picture is missing, and loading tells whether there are others
 
     def _load(self, record: Record, stamp: str | None) -> None:
         future = self._loader.start(record, stamp)
@@ -133,14 +144,17 @@ class Pass:
         self._batches.begin(batch)
 
     def _make_room(self, most_loading: int) -> None:
-        while self._loading and (len(self._loading) >= most_loading or self._held_bytes >= self._most_held):
+        def is_full() -> bool:
+            return len(self._loading) >= most_loading or self._held_bytes >= self._most_held
+
+        while self._loading and is_full() and not self._stop.is_set():
             self._handle_next()
         while self._batches.under_way and self._held_bytes >= self._most_held:
             self._handle_next()
 
     def _finish(self) -> None:
-        """Load and send what is left, and what answers ask for again."""
-        while True:
+        """Load and send what is left, and what answers ask for again; ends early once ``stop`` is set."""
+        while not self._stop.is_set():
             if self._loading:
                 self._handle_next()
             elif batch := self._batches.rest():
@@ -166,8 +180,19 @@ class Pass:
             raise failures[0]
 
     def _handle_next(self) -> None:
-        """Wait for whatever finishes next, and deal with it; raises what it failed with."""
-        self._finished.get()()
+        """Wait for whatever finishes next, and deal with it; raises what it failed with.
+
+        Once ``stop`` is set it returns before long, whether or not something has finished.
+        """
+        while True:
+            try:
+                deal_with_it = self._finished.get(timeout=_LOOK_S)
+            except Empty:
+                if self._stop.is_set():
+                    return
+            else:
+                deal_with_it()
+                return
 
     def _answered(self, future: Future[Sent]) -> None:
         batch, sent = self._batches.finished(future)
