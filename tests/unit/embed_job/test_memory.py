@@ -13,8 +13,9 @@ from clipsearch.embed_job.listing import Listing
 
 ROOT = Path(__file__).parents[3]
 EMBED = """
-import resource, sys
+import sys
 from pathlib import Path
+from tests.memory import most_resident_kib
 from tests.unit.embed_job.support import HashEngine, embed_lines
 import pyarrow.parquet
 directory, suffix, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
@@ -23,7 +24,7 @@ with source.open("w") as file:
     file.writelines(f"text number {n}\\n" if n % 50 else "\\n" for n in range(count))
 made = embed_lines(source, directory / f"x{suffix}", HashEngine(block=256, remember=False))
 assert made.taken == count
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(most_resident_kib())
 """
 
 
