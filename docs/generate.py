@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks.harness.report import number
 from clipsearch.index.rules import IvfPqShape, choose_shape
+from clipsearch.ingest.reasons import rejects_table
 from clipsearch.rpc import scopes
 from clipsearch.settings import markdown_table
 from clipsearch.telemetry import metrics
@@ -240,6 +241,7 @@ if __name__ == "__main__":
     replace(DOCS / "index.md", "growth", growth_table())
     replace(DOCS / "facets.md", "facets", facets_table())
     replace(DOCS / "catalogue.md", "faults", faults_table())
+    replace(DOCS / "ingest.md", "rejects", rejects_table())
     replace(DOCS / "security.md", "scopes", scopes.markdown_table())
     replace(DOCS / "security.md", "costs", costs_table())
     replace(DOCS / "settings.md", "settings", markdown_table())

@@ -9,7 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
+from clipsearch.cli.shell import shell
 from clipsearch.client import Client
 from clipsearch.settings import Settings
 from tests.fetch_server import FetchServer
@@ -304,3 +306,11 @@ def test_no_server(tmp_path: Path, unused_tcp_port: int, monkeypatch: pytest.Mon
     ran = Desk(f"127.0.0.1:{unused_tcp_port}", "default", tmp_path).ingest(tmp_path / "photos")
     assert ran.status != 0
     assert str(unused_tcp_port) in ran.said
+
+
+def test_no_collection(desk: Desk, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "photos", ["a.jpg"])
+    arguments = [one for one in desk.arguments(tmp_path / "photos") if one != "--create"]
+    result = CliRunner().invoke(shell, arguments)
+    assert result.exit_code == 1
+    assert "--create makes it" in result.output

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from clipsearch.cli.shell import VERBS
+from clipsearch.ingest.reasons import rejects_table
 from clipsearch.rpc import scopes
 from clipsearch.telemetry import metrics
 from docs import generate
@@ -51,6 +52,10 @@ def test_the_facets_page_shows_the_committed_figures() -> None:
 def test_the_security_page_shows_the_scopes_and_the_committed_figures() -> None:
     assert scopes.markdown_table() in page("docs/security.md"), "run `make docs`"
     assert costs_table() in page("docs/security.md"), "run `make docs`"
+
+
+def test_the_reasons_of_rejects_are_those_of_the_code() -> None:
+    assert rejects_table() in page("docs/ingest.md"), "run `make docs`"
 
 
 def test_the_api_reference_is_what_the_protos_say(api: Api) -> None:

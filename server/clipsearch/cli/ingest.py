@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -78,7 +78,7 @@ def ingest(
     """
     if watch and options.dry:
         raise click.UsageError("give --watch or --dry-run, not both")
-    from clipsearch.client import Client, DeadlineExceeded, RetryPolicy, Unavailable
+    from clipsearch.client import Client, RetryPolicy
     from clipsearch.ingest.reasons import Rejects
     from clipsearch.ingest.source import Format, open_source
     from clipsearch.ingest.state import Key, State
@@ -92,18 +92,13 @@ def ingest(
         embedding_column=embedding_column,
     )
     address, absolute = server or DEFAULT_SERVER, os.path.abspath(source)  # noqa: PTH100  (a pattern is no path)
-    with (
-        Client(address, timeout=CALL_TIMEOUT_S, retry=RetryPolicy(max_attempts=ATTEMPTS), **access()) as client,
-        State(state or _states(), Key(address, collection, absolute), dry=options.dry) as known,
-        Rejects(rejects or Path(f"{Path(absolute).name}.rejects.jsonl"), source) as left_out,
-        _stopping() as stop,
-    ):
-        try:
-            client.wait_until_ready(READY_TIMEOUT_S)
-        except (DeadlineExceeded, Unavailable) as error:
-            raise click.ClickException(f"no server is ready at {address}: {error}") from error
-        if create and not options.dry and collection not in client.catalogue.collections():
-            client.catalogue.create_collection(collection)
+    retry = RetryPolicy(max_attempts=ATTEMPTS)
+    with ExitStack() as stack:
+        client = stack.enter_context(Client(address, timeout=CALL_TIMEOUT_S, retry=retry, **access()))
+        _prepare(client, address, collection, create=create and not options.dry)
+        known = stack.enter_context(State(state or _states(), Key(address, collection, absolute), dry=options.dry))
+        left_out = stack.enter_context(Rejects(rejects or Path(f"{Path(absolute).name}.rejects.jsonl"), source))
+        stop = stack.enter_context(_stopping())
         run = _Run(
             client=client,
             collection=collection,
@@ -115,6 +110,21 @@ def ingest(
             yes=yes,
         )
         run.run([Path(source), *([metadata] if metadata else [])] if watch else [])
+
+
+def _prepare(client: "Client", address: str, collection: str, *, create: bool) -> None:
+    """Wait for the server, and see that the collection is there."""
+    from clipsearch.client import DeadlineExceeded, Unavailable
+
+    try:
+        client.wait_until_ready(READY_TIMEOUT_S)
+    except (DeadlineExceeded, Unavailable) as error:
+        raise click.ClickException(f"no server is ready at {address}: {error}") from error
+    if collection in client.catalogue.collections():
+        return
+    if not create:
+        raise click.ClickException(f"there is no collection {collection!r}; --create makes it, but not with --dry-run")
+    client.catalogue.create_collection(collection)
 
 
 def _states() -> Path:

@@ -47,6 +47,12 @@ REASONS: Mapping[str, Reason] = {
 """What this side finds. A failed download has the reason of its ``FetchError``, and what the server refuses its own."""
 
 
+def rejects_table() -> str:
+    """Return the reasons as docs/ingest.md shows them."""
+    rows = (f"| `{name}` | {reason.meaning} | {'yes' if reason.hides else ''} |" for name, reason in REASONS.items())
+    return "\n".join(["| reason | | hides |", "| --- | --- | --- |", *rows]) + "\n"
+
+
 class Rejects:
     """A JSON Lines file of what was left out: ``source``, ``where``, ``id``, ``reason``, ``message``.
 
