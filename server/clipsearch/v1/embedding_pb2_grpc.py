@@ -77,7 +77,7 @@ class EmbeddingServiceServicer(object):
     def EmbedImage(self, request, context):
         """Embeds one picture.
         Errors: IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS, IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT,
-        ENUM_VALUE_UNKNOWN.
+        IMAGE_TOO_COSTLY, ENUM_VALUE_UNKNOWN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,7 +87,7 @@ class EmbeddingServiceServicer(object):
         """Embeds a mixed list of texts and pictures. A bad item gets its own error and its neighbours their embeddings.
         Errors: BATCH_TOO_LARGE, ENUM_VALUE_UNKNOWN.
         Errors of an item: INPUT_MISSING, TEXT_EMPTY, TEXT_TOO_LARGE, IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS,
-        IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT.
+        IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT, IMAGE_TOO_COSTLY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -97,7 +97,7 @@ class EmbeddingServiceServicer(object):
         """Embeds without end: for millions of items. Answers come as items finish, not in the order sent, each with its
         item_id. The server reads ahead only so far as its window allows, so a sender is slowed to the encoder's speed.
         Errors of an item: INPUT_MISSING, TEXT_EMPTY, TEXT_TOO_LARGE, IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS,
-        IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT, ENUM_VALUE_UNKNOWN.
+        IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT, IMAGE_TOO_COSTLY, ENUM_VALUE_UNKNOWN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,19 +40,19 @@ class EmbeddingServiceStub:
     EmbedImage: _grpc.UnaryUnaryMultiCallable[_embedding_pb2.EmbedImageRequest, _embedding_pb2.EmbedImageResponse]
     """Embeds one picture.
     Errors: IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS, IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT,
-    ENUM_VALUE_UNKNOWN.
+    IMAGE_TOO_COSTLY, ENUM_VALUE_UNKNOWN.
     """
     BatchEmbed: _grpc.UnaryUnaryMultiCallable[_embedding_pb2.BatchEmbedRequest, _embedding_pb2.BatchEmbedResponse]
     """Embeds a mixed list of texts and pictures. A bad item gets its own error and its neighbours their embeddings.
     Errors: BATCH_TOO_LARGE, ENUM_VALUE_UNKNOWN.
     Errors of an item: INPUT_MISSING, TEXT_EMPTY, TEXT_TOO_LARGE, IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS,
-    IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT.
+    IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT, IMAGE_TOO_COSTLY.
     """
     StreamEmbed: _grpc.StreamStreamMultiCallable[_embedding_pb2.StreamEmbedRequest, _embedding_pb2.StreamEmbedResponse]
     """Embeds without end: for millions of items. Answers come as items finish, not in the order sent, each with its
     item_id. The server reads ahead only so far as its window allows, so a sender is slowed to the encoder's speed.
     Errors of an item: INPUT_MISSING, TEXT_EMPTY, TEXT_TOO_LARGE, IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS,
-    IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT, ENUM_VALUE_UNKNOWN.
+    IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT, IMAGE_TOO_COSTLY, ENUM_VALUE_UNKNOWN.
     """
     GetModel: _grpc.UnaryUnaryMultiCallable[_embedding_pb2.GetModelRequest, _embedding_pb2.GetModelResponse]
     """Describes the model that is served."""
@@ -69,19 +69,19 @@ class EmbeddingServiceAsyncStub(EmbeddingServiceStub):
     EmbedImage: _aio.UnaryUnaryMultiCallable[_embedding_pb2.EmbedImageRequest, _embedding_pb2.EmbedImageResponse]  # type: ignore[assignment]
     """Embeds one picture.
     Errors: IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS, IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT,
-    ENUM_VALUE_UNKNOWN.
+    IMAGE_TOO_COSTLY, ENUM_VALUE_UNKNOWN.
     """
     BatchEmbed: _aio.UnaryUnaryMultiCallable[_embedding_pb2.BatchEmbedRequest, _embedding_pb2.BatchEmbedResponse]  # type: ignore[assignment]
     """Embeds a mixed list of texts and pictures. A bad item gets its own error and its neighbours their embeddings.
     Errors: BATCH_TOO_LARGE, ENUM_VALUE_UNKNOWN.
     Errors of an item: INPUT_MISSING, TEXT_EMPTY, TEXT_TOO_LARGE, IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS,
-    IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT.
+    IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT, IMAGE_TOO_COSTLY.
     """
     StreamEmbed: _aio.StreamStreamMultiCallable[_embedding_pb2.StreamEmbedRequest, _embedding_pb2.StreamEmbedResponse]  # type: ignore[assignment]
     """Embeds without end: for millions of items. Answers come as items finish, not in the order sent, each with its
     item_id. The server reads ahead only so far as its window allows, so a sender is slowed to the encoder's speed.
     Errors of an item: INPUT_MISSING, TEXT_EMPTY, TEXT_TOO_LARGE, IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS,
-    IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT, ENUM_VALUE_UNKNOWN.
+    IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT, IMAGE_TOO_COSTLY, ENUM_VALUE_UNKNOWN.
     """
     GetModel: _aio.UnaryUnaryMultiCallable[_embedding_pb2.GetModelRequest, _embedding_pb2.GetModelResponse]  # type: ignore[assignment]
     """Describes the model that is served."""
@@ -107,7 +107,7 @@ class EmbeddingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_embedding_pb2.EmbedImageResponse, _abc.Awaitable[_embedding_pb2.EmbedImageResponse]]:
         """Embeds one picture.
         Errors: IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS, IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT,
-        ENUM_VALUE_UNKNOWN.
+        IMAGE_TOO_COSTLY, ENUM_VALUE_UNKNOWN.
         """
 
     @_abc_1.abstractmethod
@@ -119,7 +119,7 @@ class EmbeddingServiceServicer(metaclass=_abc_1.ABCMeta):
         """Embeds a mixed list of texts and pictures. A bad item gets its own error and its neighbours their embeddings.
         Errors: BATCH_TOO_LARGE, ENUM_VALUE_UNKNOWN.
         Errors of an item: INPUT_MISSING, TEXT_EMPTY, TEXT_TOO_LARGE, IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS,
-        IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT.
+        IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT, IMAGE_TOO_COSTLY.
         """
 
     @_abc_1.abstractmethod
@@ -131,7 +131,7 @@ class EmbeddingServiceServicer(metaclass=_abc_1.ABCMeta):
         """Embeds without end: for millions of items. Answers come as items finish, not in the order sent, each with its
         item_id. The server reads ahead only so far as its window allows, so a sender is slowed to the encoder's speed.
         Errors of an item: INPUT_MISSING, TEXT_EMPTY, TEXT_TOO_LARGE, IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS,
-        IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT, ENUM_VALUE_UNKNOWN.
+        IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT, IMAGE_TOO_COSTLY, ENUM_VALUE_UNKNOWN.
         """
 
     @_abc_1.abstractmethod
