@@ -1,0 +1,33 @@
+"""What each caller holds of a lane: places, bytes, and work not done yet.
+
+A caller that holds something already may hold at most three times what would still be free afterwards. One caller alone
+can so have three quarters of everything, two greedy ones three sevenths each, and there is always room for one who
+comes next (*dynamic thresholds*, as in shared-memory switches). A fixed share for each caller was the alternative: it
+wastes most of the lane while there is one caller, and guards nothing while there are hundreds.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from clipsearch.ports import Priority
+
+TIMES_FREE: Final = 3
+"""What a caller may hold, in terms of what is left."""
+
+
+@dataclass(slots=True)
+class Share:
+    """What is held, by one caller or by all together."""
+
+    places: int = 0
+    held_bytes: int = 0
+    cost: dict[Priority, float] = field(default_factory=lambda: dict.fromkeys(Priority, 0.0))
+    """Of items that hold a place: waiting, running, or still being prepared."""
+
+
+def over_share(held: int, more: int, total: int, limit: int) -> bool:
+    """Whether a caller who holds ``held`` of ``limit``, of which all hold ``total``, may not take ``more``.
+
+    Who holds nothing may take whatever there is room for.
+    """
+    return held > 0 and held + more > TIMES_FREE * (limit - total - more)
