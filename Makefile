@@ -17,6 +17,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	PYTHON=$(BIN)/python proto/generate.sh --lint
+	$(BIN)/python -m tests.audit
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
@@ -24,7 +25,7 @@ types: $(VENV)/.dev
 
 # All but the browser tests, which need a browser.
 unit: $(VENV)/.dev
-	$(BIN)/python -m pytest --ignore=tests/ui
+	$(BIN)/python -m pytest
 
 # The web page in a real browser; draws the pictures of docs/ui.md anew.
 test-ui: $(VENV)/.dev

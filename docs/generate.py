@@ -8,12 +8,14 @@ from typing import Any
 
 from benchmarks.harness.report import number
 from clipsearch.index.rules import IvfPqShape, choose_shape
+from clipsearch.rpc import scopes
 from clipsearch.settings import markdown_table
 from docs.generator.api import api_reference
 from docs.generator.cli import cli_reference
 from docs.generator.errors import errors_table
 from docs.generator.models import gate_table, precisions_table
 from docs.generator.protos import read_api
+from docs.generator.security import costs_table
 from docs.generator.sizing import collection_table, model_table
 from docs.generator.tuning import batch_table, concurrency_table, idle_table, recall_table, writes_table
 
@@ -236,6 +238,8 @@ if __name__ == "__main__":
     replace(DOCS / "index.md", "growth", growth_table())
     replace(DOCS / "facets.md", "facets", facets_table())
     replace(DOCS / "catalogue.md", "faults", faults_table())
+    replace(DOCS / "security.md", "scopes", scopes.markdown_table())
+    replace(DOCS / "security.md", "costs", costs_table())
     replace(DOCS / "settings.md", "settings", markdown_table())
     replace(ROOT / "README.md", "figures", quality_table())
     replace(ROOT / "README.md", "speed", speed_table())

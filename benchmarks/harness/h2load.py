@@ -101,9 +101,12 @@ def check(report: Report, answer_bytes: float, load: Load) -> None:
         )
 
 
-def probe(url: str, body: Path) -> float:
-    """Send a body once, raise LoadError unless it is answered OK, and return the answer's size in bytes."""
-    output = _run([*_command(url, body), "-v", "-c", "1", "-m", "1", "-n", "1"])
+def probe(url: str, body: Path, headers: Sequence[str] = ()) -> float:
+    """Send a body once, raise LoadError unless it is answered OK, and return the answer's size in bytes.
+
+    ``headers``, as ``name: value``, are sent beside those that every call has.
+    """
+    output = _run([*_command(url, body, headers), "-v", "-c", "1", "-m", "1", "-n", "1"])
     report = parse(output)
     # gRPC servers put grpc-status into trailers, which h2load prints only where they are a response's only headers.
     wrong = [code for code in grpc_statuses(output) if code != 0]
@@ -122,13 +125,13 @@ def bodies_on_disk(bodies: Sequence[bytes]) -> Iterator[list[Path]]:
         yield paths
 
 
-def drive(url: str, bodies: Sequence[Path], load: Load, server_pid: int) -> Measured:
+def drive(url: str, bodies: Sequence[Path], load: Load, server_pid: int, headers: Sequence[str] = ()) -> Measured:
     """Load ``url`` with one h2load per body at once; raises LoadError unless all answers were right."""
-    sizes = [probe(url, body) for body in bodies]
+    sizes = [probe(url, body, headers) for body in bodies]
     options = ["-c", str(load.clients), "-m", str(load.streams), "-D", _ms(load.seconds)]
     options += ["--warm-up-time", _ms(load.warm_up_s)]
     with contextlib.ExitStack() as stack:
-        fleet = [stack.enter_context(_started([*_command(url, body), *options])) for body in bodies]
+        fleet = [stack.enter_context(_started([*_command(url, body, headers), *options])) for body in bodies]
         time.sleep(load.warm_up_s)
         server, generators = _cores(server_pid, fleet, load.seconds)
         limit_s = load.seconds + load.warm_up_s + 30.0
@@ -159,11 +162,11 @@ def _cores(server_pid: int, fleet: Sequence["subprocess.Popen[str]"], seconds: f
     )
 
 
-def _command(url: str, body: Path) -> list[str]:
+def _command(url: str, body: Path, more: Sequence[str] = ()) -> list[str]:
     program = shutil.which("h2load")
     if program is None:
         raise MissingInput("h2load is not installed; Debian and Ubuntu have it in nghttp2-client")
-    headers = [part for header in HEADERS for part in ("-H", header)]
+    headers = [part for header in (*HEADERS, *more) for part in ("-H", header)]
     return [program, *headers, "-d", str(body), url]
 
 

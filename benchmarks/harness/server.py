@@ -1,10 +1,12 @@
 """The server under test, in a process of its own, and the bare one it is compared with."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import grpc
 
 from clipsearch.client import Client
 
@@ -20,26 +22,36 @@ class Served:
     address: str
     pid: int
     log: Path
+    scheme: str = "http"
 
     def url(self, method: str) -> str:
-        """Return the address of a gRPC method for an HTTP/2 client, in clear text."""
-        return f"http://{self.address}{method}"
+        """Return the address of a gRPC method for an HTTP/2 client."""
+        return f"{self.scheme}://{self.address}{method}"
 
 
 @contextmanager
-def clipsearch(bundle: Path, log: Path, *, data: Path | None = None) -> Iterator[Served]:
-    """Run ``clipsearch serve`` on the CPU with default settings, from the moment it reports SERVING.
+def clipsearch(
+    bundle: Path,
+    log: Path,
+    *,
+    data: Path | None = None,
+    flags: Sequence[str] = (),
+    credentials: "grpc.ChannelCredentials | None" = None,
+) -> Iterator[Served]:
+    """Run ``clipsearch serve`` on the CPU, from the moment it reports SERVING; settings are the defaults but ``flags``.
+
+    ``credentials`` are those of a client, where the flags turn TLS on.
 
     Raises clipsearch.client.DeadlineExceeded where it does not within two minutes; its log says why.
     """
-    arguments = ["--bundle", str(bundle), "--device", "cpu", "--log-level", "warning"]
+    arguments = ["--bundle", str(bundle), "--device", "cpu", "--log-level", "warning", *flags]
     if data is not None:
         arguments += ["--data", str(data)]
     address = f"127.0.0.1:{free_port()}"
     with child([sys.executable, "-m", "clipsearch", "serve", "--listen", address, *arguments], log) as process:
-        with Client(address) as client:
+        with Client(address, credentials=credentials) as client:
             client.wait_until_ready(START_LIMIT_S)
-        yield Served(address, process.pid, log)
+        yield Served(address, process.pid, log, "http" if credentials is None else "https")
 
 
 @contextmanager

@@ -5,16 +5,16 @@ import functools
 import logging
 import signal
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from clipsearch.admittance import Admittance
 from clipsearch.batching.lane import Lane
 from clipsearch.batching.policy import BatchPolicy
 from clipsearch.collection import CollectionOptions
 from clipsearch.data import DataDirectory
+from clipsearch.decoding import Decoding, image_limits
 from clipsearch.encoders.load import Encoders, load_encoders
 from clipsearch.encoders.manifest import Manifest
-from clipsearch.encoders.preprocess import ImageLimits
 from clipsearch.encoders.runtime import RuntimeOptions
 from clipsearch.index.manifest import IndexManifest
 from clipsearch.index.rules import Training
@@ -70,15 +70,17 @@ class App:
     def __init__(self, settings: Settings) -> None:
         """Load the models and open the collections; seconds, and no port is open yet.
 
-        Raises UnusableBundle, UnusableIndex or DeviceUnavailable.
+        Raises ConfigError, UnusableBundle, UnusableIndex or DeviceUnavailable.
         """
         self.settings = settings
+        # First, since it is quick and what is wrong with it should be told before the models are read.
+        self.admittance = Admittance(settings)
         self.encoders = _load_encoders(settings)
         self.data = _open_data(settings, self.encoders)
         self.recall = RecallMonitor(settings.recall_sample)
         self.lanes = _lanes(settings, self.encoders, self.data, self.recall)
         self.operations = Operations()
-        self._decoders = ThreadPoolExecutor(settings.decode_threads or settings.cores, thread_name_prefix="decode")
+        self.decoding = Decoding(settings, self.encoders)
         self._facets: FacetService | None = None
         self._server = self._rpc()
         self.port = 0
@@ -93,10 +95,10 @@ class App:
         )
         embed = EmbedService(
             tokenizer=encoders.tokenizer,
-            preprocessor=encoders.preprocessor,
+            preprocessor=self.decoding.preprocess,
             text_lane=lanes.text,
             image_lane=lanes.image,
-            decoders=self._decoders,
+            decoders=self.decoding.threads,
             limits=limits,
         )
         search = catalogue = jobs = None
@@ -115,7 +117,7 @@ class App:
                     data=data,
                     write=lanes.write,
                     images=lanes.image,
-                    preprocessor=encoders.preprocessor,
+                    preprocessor=self.decoding.preprocess,
                     dimension=dimension,
                     weight_hash=encoders.manifest.weight_hash,
                     threads=max(1, settings.cores // 4),
@@ -125,7 +127,15 @@ class App:
                 exports=settings.exports,
             )
         return RpcServer(
-            RpcOptions(settings.listen, settings.max_message_bytes, settings.max_concurrent_streams),
+            RpcOptions(
+                settings.listen,
+                max_message_bytes=settings.max_message_bytes,
+                max_metadata_bytes=settings.max_metadata_bytes,
+                max_concurrent_streams=settings.max_concurrent_streams,
+                certificates=self.admittance.certificates,
+                gate=self.admittance.gate,
+                reflection=settings.reflection,
+            ),
             EmbeddingServicer(embed, _model(encoders.manifest), settings.stream_window),
             SearchServicer(search),
             CatalogueServicer(catalogue, self._facets, jobs),
@@ -144,6 +154,7 @@ class App:
 
     async def warm_up(self) -> None:
         """Run the models once, open the lanes and report SERVING; where that raises, NOT_SERVING stands."""
+        await asyncio.to_thread(self.decoding.start)
         await asyncio.to_thread(self.encoders.warm_up)
         for lane in self.lanes.all:
             lane.start()
@@ -167,16 +178,19 @@ class App:
         for lane in self.lanes.all:
             await lane.stop()
             logger.info("the %s lane did %d items in %d batches", lane.name, lane.counts.items, lane.counts.batches)
+        self.decoding.stop()
         if self._facets is not None:
             await asyncio.to_thread(self._facets.stop)
-        self._decoders.shutdown()
         await asyncio.to_thread(self.recall.stop)
         if self.data is not None:
             await asyncio.to_thread(self.data.save_indexes, ends - time.monotonic())
             await asyncio.to_thread(self.data.close)
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once."""
+        """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once.
+
+        SIGHUP reads the certificates and the keys again.
+        """
         stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
 
@@ -191,6 +205,7 @@ class App:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, on_signal, number)
+        loop.add_signal_handler(signal.SIGHUP, self.admittance.reload)
         await self.listen()
         try:
             await self.warm_up()
@@ -232,8 +247,7 @@ def _load_encoders(settings: Settings) -> Encoders:
     options = RuntimeOptions(
         device=settings.device, threads=encoder_threads(settings), lone_threads=lone_threads(settings)
     )
-    limits = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
-    return load_encoders(settings.bundle, options, limits)
+    return load_encoders(settings.bundle, options, image_limits(settings))
 
 
 def _open_data(settings: Settings, encoders: Encoders) -> DataDirectory | None:

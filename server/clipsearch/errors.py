@@ -20,11 +20,13 @@ class Code(IntEnum):
     DEADLINE_EXCEEDED = 4
     NOT_FOUND = 5
     ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
     RESOURCE_EXHAUSTED = 8
     FAILED_PRECONDITION = 9
     ABORTED = 10
     INTERNAL = 13
     UNAVAILABLE = 14
+    UNAUTHENTICATED = 16
 
 
 class ClipsearchError(Exception):
@@ -63,6 +65,12 @@ class InvalidInput(ClipsearchError):
 
     code = Code.INVALID_ARGUMENT
     reason = "INVALID_INPUT"
+
+
+class MalformedMessage(InvalidInput):
+    """The bytes of a request are not a message of the method that was called."""
+
+    reason = "MALFORMED_MESSAGE"
 
 
 class EmptyText(InvalidInput):
@@ -105,6 +113,12 @@ class CorruptImage(InvalidInput):
     """The format is known but the data is truncated or broken."""
 
     reason = "IMAGE_CORRUPT"
+
+
+class ImageTooCostly(InvalidInput):
+    """Decoding took more time or memory than a picture may have; which, and how much, is in the metadata."""
+
+    reason = "IMAGE_TOO_COSTLY"
 
 
 class WrongDimension(InvalidInput):
@@ -378,6 +392,57 @@ class ShuttingDown(ClipsearchError):
 
     code = Code.UNAVAILABLE
     reason = "SHUTTING_DOWN"
+    retryable = True
+
+
+class DecoderDied(ClipsearchError):
+    """The process that decoded this picture ended before it answered. Another try meets a new one."""
+
+    code = Code.UNAVAILABLE
+    reason = "DECODER_DIED"
+    retryable = True
+
+
+class KeyMissing(ClipsearchError):
+    """No ``authorization: Bearer …`` came with the call."""
+
+    code = Code.UNAUTHENTICATED
+    reason = "KEY_MISSING"
+
+
+class KeyInvalid(ClipsearchError):
+    """What came as a key is none of this server's."""
+
+    code = Code.UNAUTHENTICATED
+    reason = "KEY_INVALID"
+
+
+class KeyRevoked(ClipsearchError):
+    """The key was good once and has been revoked."""
+
+    code = Code.UNAUTHENTICATED
+    reason = "KEY_REVOKED"
+
+
+class ScopeMissing(ClipsearchError):
+    """The key is good but not for this method; the scope it would need is in the metadata."""
+
+    code = Code.PERMISSION_DENIED
+    reason = "SCOPE_MISSING"
+
+
+class AdminClosed(ClipsearchError):
+    """The server was started without its administrative methods."""
+
+    code = Code.PERMISSION_DENIED
+    reason = "ADMIN_CLOSED"
+
+
+class RateLimited(ClipsearchError):
+    """The key has made more calls than its rate allows."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "RATE_LIMITED"
     retryable = True
 
 

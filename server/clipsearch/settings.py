@@ -4,6 +4,7 @@ A value comes from the first of: a command-line flag, an environment variable ``
 by ``--config`` or ``CLIPSEARCH_CONFIG``, the default below.
 """
 
+import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from clipsearch.errors import ConfigError
 
 ENV_PREFIX = "CLIPSEARCH_"
 MIB = 2**20
+_UNIX = "unix:"
 
 
 class Settings(BaseSettings):
@@ -33,7 +35,24 @@ class Settings(BaseSettings):
     )
     imports: Path | None = Field(None, description="Directory that ImportItems may load from; none: it may not.")
     exports: Path | None = Field(None, description="Directory that ExportItems may write into; none: it may not.")
-    listen: str = Field("127.0.0.1:50051", description="Address and port to listen on; port 0 picks a free one.")
+    listen: str = Field(
+        "127.0.0.1:50051", description="Address and port to listen on, port 0 for a free one; or unix:PATH of a socket."
+    )
+    tls_cert: Path | None = Field(
+        None, description="PEM file of the server's certificate and those up to its root; none: no TLS."
+    )
+    tls_key: Path | None = Field(None, description="PEM file of the private key to tls_cert.")
+    tls_client_ca: Path | None = Field(
+        None, description="PEM file of authorities; only clients with a certificate of theirs get in. none: any client."
+    )
+    keys_file: Path | None = Field(
+        None, description="File of API keys, as `clipsearch keys` writes it; none: calls need no key."
+    )
+    allow_insecure: bool = Field(
+        False, description="Serve beyond this machine without authentication, or take API keys in clear text."
+    )
+    reflection: bool = Field(True, description="Whether gRPC reflection, which lists all methods, is offered.")
+    admin_rpcs: bool = Field(True, description="Whether the methods that need the admin scope can be called at all.")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where the model runs; auto takes CUDA if there."
     )
@@ -54,6 +73,17 @@ class Settings(BaseSettings):
         0, ge=0, le=256, description="CPU threads of one index search; 0: a quarter of the cores."
     )
     decode_threads: int = Field(0, ge=0, le=256, description="Threads that decode pictures; 0: one per core.")
+    decode_isolation: Literal["process", "none"] = Field(
+        "process",
+        description="process: each thread decodes in a process of its own, which is all that a picture can end; "
+        "none: in the server itself.",
+    )
+    decode_timeout_s: float = Field(
+        10.0, gt=0.0, le=600.0, description="Longest time that decoding one picture may take, in a process of its own."
+    )
+    decode_memory_mib: int = Field(
+        0, ge=0, description="Most memory that one picture may take, in a process of its own; 0: by max_image_pixels."
+    )
     text_batch_items: int = Field(64, ge=1, le=4096, description="Most texts in one batch.")
     text_batch_tokens: int = Field(512, ge=1, description="Most tokens in one batch of texts, padding included.")
     text_batch_overhead_tokens: int = Field(
@@ -85,6 +115,9 @@ class Settings(BaseSettings):
     max_batch_items: int = Field(256, ge=1, description="Most items in one BatchEmbed or BatchSearch call.")
     max_message_bytes: int = Field(64 * MIB, ge=1024, le=2**31 - 1, description="Largest message in either direction.")
     max_concurrent_streams: int = Field(1024, ge=1, description="Calls in flight on one connection.")
+    max_metadata_bytes: int = Field(
+        16 * 1024, ge=1024, le=2**24, description="Largest metadata (headers) of one call; what is over is refused."
+    )
     grace_s: float = Field(
         10.0,
         ge=0.0,
@@ -107,9 +140,11 @@ class Settings(BaseSettings):
     @field_validator("listen")
     @classmethod
     def _host_and_port(cls, value: str) -> str:
+        if value.startswith(_UNIX) and len(value) > len(_UNIX):
+            return value
         host, _, port = value.rpartition(":")
         if not host or not port.isdecimal() or int(port) > 65535:
-            raise ValueError("must be host:port, such as 127.0.0.1:50051 or [::]:50051")
+            raise ValueError("must be host:port, such as 127.0.0.1:50051 or [::]:50051, or unix:PATH")
         return value
 
     @model_validator(mode="after")
@@ -124,6 +159,26 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _guarded(self) -> "Settings":
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key go together: one of them is not set")
+        if self.tls_client_ca and not self.tls_cert:
+            raise ValueError("tls_client_ca needs tls_cert and tls_key: clients are only asked for theirs inside TLS")
+        if self.allow_insecure or _is_local(self.listen):
+            return self
+        if not self.keys_file and not self.tls_client_ca:
+            raise ValueError(
+                f"listen ({self.listen}) can be reached from other machines, and then anybody could read and change "
+                "everything: set keys_file or tls_client_ca, or allow_insecure where something else decides who gets in"
+            )
+        if not self.tls_cert:
+            raise ValueError(
+                f"listen ({self.listen}) can be reached from other machines, and API keys would cross the network in "
+                "clear text: set tls_cert and tls_key, or allow_insecure where something else encrypts"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _beside_the_data(self) -> "Settings":
         for name in ("snapshots", "imports", "exports"):
             path: Path | None = getattr(self, name)
@@ -135,6 +190,17 @@ class Settings(BaseSettings):
     def cores(self) -> int:
         """CPUs this process may use."""
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _is_local(listen: str) -> bool:
+    """Whether only this machine can reach an address. A name counts as remote: what it stands for may change."""
+    if listen.startswith(_UNIX):
+        return True
+    host = listen.rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def load(flags: Mapping[str, Any], config: Path | None = None) -> Settings:

@@ -119,9 +119,10 @@ def add_background(client: Client, count: int) -> None:
 class Server:
     """``clipsearch serve`` in a process of its own; use as a context manager, and find it serving inside."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, *more: str) -> None:
+        """``more`` are further flags."""
         flags = ["--listen", "127.0.0.1:0", "--bundle", str(SAMPLE_BUNDLE), "--data", str(data), "--device", "cpu"]
-        command = [sys.executable, "-m", "clipsearch", "serve", *flags]
+        command = [sys.executable, "-m", "clipsearch", "serve", *flags, *more]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
         self.log: list[str] = []
         self._grown = threading.Condition()

@@ -17,6 +17,12 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER_FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
 TIMEOUT_MS = 30_000
 
+_IS_WHOLE = """() => {
+    const said = /(\\d+) products?/.exec(document.querySelector(".headline p")?.textContent ?? "");
+    return said === null || document.querySelectorAll("article.product").length === Number(said[1]);
+}"""
+"""As many products as the headline says, or no word of any."""
+
 expect.set_options(timeout=TIMEOUT_MS)
 
 
@@ -70,8 +76,9 @@ class Shop:
         return self.page.get_by_test_id("stAlert")
 
     def rested(self) -> None:
-        """Wait until the script has run to its end."""
+        """Wait until the script has run to its end and all that it made is drawn, which is a little later."""
         expect(self.page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+        self.page.wait_for_function(_IS_WHOLE)
 
     def search(self, text: str) -> None:
         field = self.page.get_by_label("What are you looking for?")

@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 
 from clipsearch.cli.shell import VERBS
+from clipsearch.rpc import scopes
 from docs import generate
 from docs.generator.api import api_reference
 from docs.generator.cli import cli_reference
 from docs.generator.errors import error_classes, errors_table
 from docs.generator.protos import Api, Service, read_api
+from docs.generator.security import costs_table
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,6 +45,11 @@ def test_the_catalogue_shows_the_committed_faults() -> None:
 
 def test_the_facets_page_shows_the_committed_figures() -> None:
     assert generate.facets_table() in page("docs/facets.md"), "run `make docs`"
+
+
+def test_the_security_page_shows_the_scopes_and_the_committed_figures() -> None:
+    assert scopes.markdown_table() in page("docs/security.md"), "run `make docs`"
+    assert costs_table() in page("docs/security.md"), "run `make docs`"
 
 
 def test_the_api_reference_is_what_the_protos_say(api: Api) -> None:

@@ -106,7 +106,12 @@ def test_commands_in_the_text_exist(page: Path) -> None:
 @pytest.fixture(name="options", scope="module")
 def _options() -> set[str]:
     """All options of the command line, and of the scripts and tools of this repository."""
-    known = {name for ctx in contexts().values() for parameter in ctx.command.params for name in parameter.opts}
+    known = {
+        name
+        for ctx in contexts().values()
+        for parameter in ctx.command.params
+        for name in (*parameter.opts, *parameter.secondary_opts)
+    }
     scripts = [file for top in ("benchmarks", "tests", "demo") for file in (ROOT / top).rglob("*.py")]
     return known.union(*(re.findall(r'"(--[a-z][a-z-]*)"', file.read_text(encoding="utf-8")) for file in scripts))
 

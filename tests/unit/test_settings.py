@@ -54,6 +54,14 @@ def test_settings_cannot_be_changed() -> None:
         ({"bundle": "b", "data": "d", "snapshots": "d/snapshots"}, "snapshots must not be inside data"),
         ({"bundle": "b", "data": "d", "imports": "d"}, "imports must not be inside data"),
         ({"bundle": "b", "data": "d", "exports": "d/out"}, "exports must not be inside data"),
+        ({"bundle": "b", "listen": "0.0.0.0:1"}, "anybody could read and change everything: set keys_file or"),
+        ({"bundle": "b", "listen": "[::]:1"}, "anybody could read and change everything"),
+        ({"bundle": "b", "listen": "search.internal:1"}, "anybody could read and change everything"),
+        ({"bundle": "b", "listen": "0.0.0.0:1", "tls_cert": "c", "tls_key": "k"}, "anybody could read and change"),
+        ({"bundle": "b", "listen": "0.0.0.0:1", "keys_file": "k"}, "API keys would cross the network in clear text"),
+        ({"bundle": "b", "tls_cert": "c"}, "tls_cert and tls_key go together"),
+        ({"bundle": "b", "tls_key": "k"}, "tls_cert and tls_key go together"),
+        ({"bundle": "b", "tls_client_ca": "a"}, "tls_client_ca needs tls_cert and tls_key"),
         ({"bundle": "b", "max_image_bytes": 2**28}, "max_image_bytes must be below max_message_bytes"),
     ],
 )
@@ -61,6 +69,23 @@ def test_a_wrong_setting_is_named_with_what_would_be_right(flags: dict[str, obje
     with pytest.raises(ConfigError) as caught:
         load(flags)
     assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"listen": "127.0.0.2:1"},
+        {"listen": "[::1]:1"},
+        {"listen": "localhost:1"},
+        {"listen": "unix:/run/clipsearch.sock"},
+        {"listen": "0.0.0.0:1", "allow_insecure": True},
+        {"listen": "0.0.0.0:1", "keys_file": "k", "tls_cert": "c", "tls_key": "k"},
+        {"listen": "0.0.0.0:1", "tls_client_ca": "a", "tls_cert": "c", "tls_key": "k"},
+        {"listen": "0.0.0.0:1", "keys_file": "k", "allow_insecure": True},
+    ],
+)
+def test_it_listens_where_it_is_guarded_or_alone(flags: dict[str, object]) -> None:
+    assert load({"bundle": "b", **flags}).listen == flags["listen"]
 
 
 def test_a_wrong_environment_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

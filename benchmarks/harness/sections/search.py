@@ -49,7 +49,7 @@ def search(context: Context) -> Outcome:
         served = stack.enter_context(clipsearch(ready.bundle, context.log("search"), data=ready.data))
         bodies = {
             "text": stack.enter_context(bodies_on_disk([_by_text(text) for text in texts])),
-            "vector": stack.enter_context(bodies_on_disk(_by_vector(dimension, context.seed))),
+            "vector": stack.enter_context(bodies_on_disk(by_vector(dimension, context.seed))),
         }
         contenders = [
             Contender(f"{side}, {kind}", server, bodies[kind])
@@ -130,7 +130,8 @@ def _by_text(text: str) -> bytes:
     return frame(search_pb2.SearchRequest(query=search_pb2.Query(text=text)))
 
 
-def _by_vector(dimension: int, seed: int) -> list[bytes]:
+def by_vector(dimension: int, seed: int) -> list[bytes]:
+    """Return requests to search by random vectors, one for each generator."""
     return [
         frame(search_pb2.SearchRequest(query=search_pb2.Query(vector=_embedding(vector.tolist()))))
         for vector in unit_vectors(GENERATORS, dimension, seed)

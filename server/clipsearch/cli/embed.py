@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import click
 
+from clipsearch.cli.access import access
 from clipsearch.cli.remote import DEFAULT_SERVER, server_option
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def _engine(server: str | None, bundle: Path | None, device: Literal["auto", "cp
         from clipsearch.client import Client
         from clipsearch.embed_job.engines import ServerEngine
 
-        with Client(server or DEFAULT_SERVER) as client:
+        with Client(server or DEFAULT_SERVER, **access()) as client:
             client.wait_until_ready(READY_TIMEOUT_S)
             yield ServerEngine(client)
     else:

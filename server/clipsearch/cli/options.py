@@ -15,8 +15,11 @@ def settings_options(command: Command) -> Command:
     """Add one option per setting. Options not given arrive as None, so that environment and file can speak."""
     for name, field in reversed(Settings.model_fields.items()):
         default = "required" if field.is_required() else "none" if field.default is None else str(field.default)
+        flag = f"--{name.replace('_', '-')}"
+        if field.annotation is bool:
+            flag += f"/--no-{name.replace('_', '-')}"
         option = click.option(
-            f"--{name.replace('_', '-')}",
+            flag,
             name,
             type=_type(field.annotation),
             default=None,
@@ -30,7 +33,7 @@ def _type(annotation: Any) -> click.ParamType[Any] | type:
     """The click type that parses a flag; pydantic does the checking."""
     if get_origin(annotation) is Literal:
         return click.Choice(get_args(annotation))
-    if annotation in {int, float}:
+    if annotation in {bool, int, float}:
         return annotation  # type: ignore[no-any-return]
     if annotation in {Path, Path | None}:
         return click.Path(path_type=Path)

@@ -1,12 +1,18 @@
 """What the verbs that ask a server share."""
 
+import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from clipsearch.cli.access import Command, access, access_options
+
 if TYPE_CHECKING:
     from google.protobuf.message import Message
+
+    from clipsearch.client.connection import Connection
 
 DEFAULT_SERVER = "127.0.0.1:50051"
 
@@ -15,8 +21,13 @@ POLL_S = 0.5
 
 TIMEOUT_S = 30.0
 
-server_option = click.option("--server", metavar="HOST:PORT", help=f"The server to ask. [default: {DEFAULT_SERVER}]")
-"""``--server``; None when it is not given, so that a verb with another way to work can tell."""
+
+def server_option(command: Command) -> Command:
+    """Add ``--server``, None when it is not given, so that a verb with another way to work can tell; and how to reach
+    it, which ``access`` returns.
+    """
+    option = click.option("--server", metavar="HOST:PORT", help=f"The server to ask. [default: {DEFAULT_SERVER}]")
+    return option(access_options(command))
 
 
 def run_operation(server: str, method: str, request: "Message", metadata: "Message", response: "Message") -> None:
@@ -25,33 +36,33 @@ def run_operation(server: str, method: str, request: "Message", metadata: "Messa
     ``metadata`` and ``response`` are empty messages of the operation's own types, to be filled. Ctrl-C cancels the
     operation. Raises ClientError where the call or the operation fails.
     """
-    import grpc
     from google.longrunning import operations_pb2, operations_pb2_grpc
 
     from clipsearch.cli.index import progress_bars
-    from clipsearch.client.channel import MAX_MESSAGE_BYTES, channel_options
-    from clipsearch.client.errors import from_rpc_error, from_status
+    from clipsearch.client.channel import MAX_MESSAGE_BYTES
+    from clipsearch.client.connection import Connection
+    from clipsearch.client.errors import from_status
+    from clipsearch.client.requests import Requests
     from clipsearch.client.retry import RetryPolicy
     from clipsearch.v1.catalogue_pb2_grpc import CatalogueServiceStub
 
-    with grpc.insecure_channel(server, channel_options(RetryPolicy(), MAX_MESSAGE_BYTES)) as channel:
-        stub = operations_pb2_grpc.OperationsStub(channel)
+    how = access()
+    settings = Requests(TIMEOUT_S, "float32", RetryPolicy(), MAX_MESSAGE_BYTES, how["api_key"])
+    with closing(Connection(server, settings, how["credentials"], time.monotonic, time.sleep)) as connection:
+        stub = operations_pb2_grpc.OperationsStub(connection.channel)
+        job = connection.call(getattr(CatalogueServiceStub(connection.channel), method), request, None)
         try:
-            job = getattr(CatalogueServiceStub(channel), method)(request, timeout=TIMEOUT_S)
-            try:
-                with progress_bars() as report:
-                    job = _wait(stub, job, metadata, report)
-            except KeyboardInterrupt:
-                stub.CancelOperation(operations_pb2.CancelOperationRequest(name=job.name), timeout=TIMEOUT_S)
-                raise click.ClickException(f"interrupted; {job.name} was cancelled") from None
-        except grpc.RpcError as error:
-            raise from_rpc_error(error) from error
+            with progress_bars() as report:
+                job = _wait(connection, stub, job, metadata, report)
+        except KeyboardInterrupt:
+            connection.call(stub.CancelOperation, operations_pb2.CancelOperationRequest(name=job.name), None)
+            raise click.ClickException(f"interrupted; {job.name} was cancelled") from None
     if job.HasField("error"):
         raise from_status(job.error)
     job.response.Unpack(response)
 
 
-def _wait(stub: Any, job: Any, metadata: Any, report: Callable[[str, int, int], None]) -> Any:
+def _wait(connection: "Connection", stub: Any, job: Any, metadata: Any, report: Callable[[str, int, int], None]) -> Any:
     from google.longrunning import operations_pb2
     from google.protobuf import duration_pb2
 
@@ -62,6 +73,5 @@ def _wait(stub: Any, job: Any, metadata: Any, report: Callable[[str, int, int], 
             report(metadata.stage, metadata.done_steps, metadata.total_steps)
         if job.done:
             return job
-        job = stub.WaitOperation(
-            operations_pb2.WaitOperationRequest(name=job.name, timeout=timeout), timeout=POLL_S + TIMEOUT_S
-        )
+        request = operations_pb2.WaitOperationRequest(name=job.name, timeout=timeout)
+        job = connection.call(stub.WaitOperation, request, POLL_S + TIMEOUT_S)

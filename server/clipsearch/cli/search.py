@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clipsearch.cli.access import access
 from clipsearch.cli.remote import DEFAULT_SERVER, server_option
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def search(
         raise click.UsageError("give exactly one of TEXT, --image and --id")
     from clipsearch.client import Client
 
-    with Client(server or DEFAULT_SERVER, timeout=timeout) as client:
+    with Client(server or DEFAULT_SERVER, timeout=timeout, **access()) as client:
         found = client.search(
             text=text,
             image=image,

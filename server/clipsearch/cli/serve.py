@@ -20,6 +20,8 @@ def serve(config: Path | None, **flags: Any) -> None:
 
     settings = load({name: value for name, value in flags.items() if value is not None}, config)
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # Pillow logs what is wrong with a picture as an error of ours; the caller is told, and could fill the log with it.
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
     async def run() -> None:
         await App(settings).run()  # built inside the loop: grpc.aio's server belongs to the loop it was made on

@@ -35,6 +35,7 @@ VERBS: Mapping[str, Verb] = {
     "snapshot": Verb("clipsearch.cli.snapshot:snapshot", "Have a server copy its collections.", "cli"),
     "restore": Verb("clipsearch.cli.storage:restore", "Put collections of a snapshot into a data directory.", "cpu"),
     "verify": Verb("clipsearch.cli.storage:verify", "Check every collection of a data directory.", "cpu"),
+    "keys": Verb("clipsearch.cli.keys:keys", "Make, list and revoke API keys for a server.", "cli"),
     "ui": Verb("clipsearch_demo.ui.command:ui", "Serve a web page to search a server.", "demo"),
     "demo": Verb("clipsearch_demo.demo:demo", "Run the sample catalogue and model end to end.", "demo"),
 }

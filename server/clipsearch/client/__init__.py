@@ -14,6 +14,7 @@ Needs the base install only: nothing of the server, the encoders or the index is
 from clipsearch.client.aio import AsyncClient
 from clipsearch.client.catalogue_aio import AsyncCatalogue
 from clipsearch.client.catalogue_sync import Catalogue
+from clipsearch.client.channel import tls_credentials
 from clipsearch.client.errors import (
     Aborted,
     AlreadyExists,
@@ -25,7 +26,9 @@ from clipsearch.client.errors import (
     InvalidArgument,
     NotFound,
     Overloaded,
+    PermissionDenied,
     ResourceExhausted,
+    Unauthenticated,
     Unavailable,
     Violation,
 )
@@ -97,6 +100,7 @@ __all__ = [
     "OperationState",
     "Outcome",
     "Overloaded",
+    "PermissionDenied",
     "Picture",
     "Priority",
     "Progress",
@@ -107,9 +111,11 @@ __all__ = [
     "SearchResult",
     "Timings",
     "Transport",
+    "Unauthenticated",
     "Unavailable",
     "Upserted",
     "Vector",
     "View",
     "Violation",
+    "tls_credentials",
 ]

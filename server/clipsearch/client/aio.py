@@ -65,12 +65,13 @@ class AsyncClient:
         timeout: float = DEFAULT_TIMEOUT_S,
         transport: Transport = "float32",
         credentials: grpc.ChannelCredentials | None = None,
+        api_key: str | None = None,
         retry: RetryPolicy | None = None,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._requests = Requests(timeout, transport, retry or RetryPolicy(), max_message_bytes)
+        self._requests = Requests(timeout, transport, retry or RetryPolicy(), max_message_bytes, api_key)
         self._connection = AsyncConnection(target, self._requests, credentials, clock, sleep)
         channel = self._connection.channel
         self.catalogue = AsyncCatalogue(self._connection)
@@ -156,6 +157,7 @@ class AsyncClient:
             open_items,
             lambda name, item: self._requests.stream_item(name, item, priority),
             seconds,
+            metadata=self._requests.metadata,
         )
 
     async def search(

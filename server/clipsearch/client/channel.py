@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import grpc
 from google.protobuf import wrappers_pb2
@@ -42,6 +43,20 @@ def channel_options(retry: RetryPolicy, max_message_bytes: int) -> Sequence[tupl
     else:
         options.append(("grpc.service_config", config))
     return options
+
+
+def tls_credentials(
+    ca: Path | str | None = None, cert: Path | str | None = None, key: Path | str | None = None
+) -> grpc.ChannelCredentials:
+    """Make a channel's credentials of PEM files: ``ca`` whom to believe (None: the authorities that gRPC ships), and
+    for servers that ask for it, ``cert`` and its private ``key``.
+
+    Raises OSError for a file that can't be read and ValueError for a certificate without key or the other way round.
+    """
+    if (cert is None) != (key is None):
+        raise ValueError("a client's certificate and its private key go together: one of them is not given")
+    roots, chain, private = (None if file is None else Path(file).read_bytes() for file in (ca, cert, key))
+    return grpc.ssl_channel_credentials(roots, private, chain)
 
 
 def health_request() -> bytes:

@@ -46,14 +46,19 @@ class Connection:
     def call(self, method: Callable[..., _Response], request: Message | bytes, timeout: float | None) -> _Response:
         """Make a unary call within its deadline, again where the policy says so; raises ClientError."""
         deadline = self.requests.deadline(timeout, self.clock())
-        return self.repeated(lambda: method(request, timeout=self.remaining(deadline)), deadline)
+        return self.repeated(
+            lambda: method(request, timeout=self.remaining(deadline), metadata=self.requests.metadata), deadline
+        )
 
     def begin(
         self, method: "Method[_Request, _Response]", request: _Request, timeout: float | None
     ) -> "Pending[_Response]":
         """Begin a unary call and return without waiting for its answer."""
         deadline = self.requests.deadline(timeout, self.clock())
-        return Pending(self, lambda: method.future(request, timeout=self.remaining(deadline)), deadline)
+        metadata = self.requests.metadata
+        return Pending(
+            self, lambda: method.future(request, timeout=self.remaining(deadline), metadata=metadata), deadline
+        )
 
     def remaining(self, deadline: float) -> float | None:
         """Return gRPC's timeout in seconds for an attempt made now."""
@@ -131,7 +136,8 @@ class AsyncConnection:
         number = 1
         while True:
             try:
-                return await method(request, timeout=self.requests.attempt_timeout(deadline, self.clock()))
+                remaining = self.requests.attempt_timeout(deadline, self.clock())
+                return await method(request, timeout=remaining, metadata=self.requests.metadata)
             except grpc.RpcError as cause:
                 error = from_rpc_error(cause)
                 wait = self.requests.retry.wait_s(error, number, deadline - self.clock())

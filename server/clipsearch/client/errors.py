@@ -66,6 +66,14 @@ class InvalidArgument(ClientError):
     """The request is at fault and will fail again; ``field`` and ``reason`` say where and why."""
 
 
+class Unauthenticated(ClientError):
+    """No API key was sent, or one that the server does not take."""
+
+
+class PermissionDenied(ClientError):
+    """The API key is good, but not for this method; or the method is closed on this server."""
+
+
 class NotFound(ClientError):
     """There is no such item, collection or operation; ``reason`` says which of them."""
 
@@ -108,6 +116,8 @@ class Internal(ClientError):
 
 _CLASSES: dict[grpc.StatusCode, type[ClientError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidArgument,
+    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
     grpc.StatusCode.NOT_FOUND: NotFound,
     grpc.StatusCode.ALREADY_EXISTS: AlreadyExists,
     grpc.StatusCode.FAILED_PRECONDITION: FailedPrecondition,

@@ -3,7 +3,8 @@
 import math
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from clipsearch.client import convert, convert_catalogue
 from clipsearch.client.bulk import Chunker, Key, UpsertChunker, Window
@@ -12,6 +13,8 @@ from clipsearch.client.errors import ClientError
 from clipsearch.client.retry import RetryPolicy
 from clipsearch.client.types import Input, NewItem, Picture, Priority, Query, Transport, View
 from clipsearch.v1 import catalogue_pb2, embedding_pb2, search_pb2
+
+Metadata: TypeAlias = tuple[tuple[str, str], ...] | None
 
 DEFAULT_TIMEOUT_S = 30.0
 DEFAULT_BATCH_SIZE = 64
@@ -54,6 +57,7 @@ class Requests:
     transport: Transport
     retry: RetryPolicy
     max_message_bytes: int
+    api_key: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Raise ValueError for settings that no call could use."""
@@ -61,10 +65,17 @@ class Requests:
         convert.embedding_format(self.transport)
         if self.max_message_bytes <= 2 * ENVELOPE_BYTES:
             raise ValueError(f"max_message_bytes must be above {2 * ENVELOPE_BYTES}, not {self.max_message_bytes}")
+        if self.api_key is not None and not (self.api_key.isascii() and self.api_key.isprintable() and self.api_key):
+            raise ValueError("api_key must be printable ASCII, as `clipsearch keys add` prints it")
 
     def channel_options(self) -> Sequence[tuple[str, str | int]]:
         """Return the options of the gRPC channel."""
         return channel_options(self.retry, self.max_message_bytes)
+
+    @property
+    def metadata(self) -> Metadata:
+        """What every call carries beside its message."""
+        return None if self.api_key is None else (("authorization", f"Bearer {self.api_key}"),)
 
     def deadline(self, timeout: float | None, now: float) -> float:
         """Return when a call must be over, on the clock of ``now``; ValueError for a timeout of zero or less."""

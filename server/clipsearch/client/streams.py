@@ -18,6 +18,7 @@ import grpc
 from clipsearch.client import convert
 from clipsearch.client.bulk import Key, Window
 from clipsearch.client.errors import Cancelled, ClientError, DeadlineExceeded, Internal, Unavailable, from_rpc_error
+from clipsearch.client.requests import Metadata
 from clipsearch.client.types import Embedded
 from clipsearch.v1 import embedding_pb2
 
@@ -43,11 +44,13 @@ def blocking(
     window: Window[Key],
     make_request: MakeRequest,
     timeout: float | None,
+    *,
+    metadata: Metadata,
 ) -> Iterator[Result[Key]]:
     """Run a stream in this thread; see ``Client.stream_embed``."""
     outbox: queue.SimpleQueue[_Up | None] = queue.SimpleQueue()
     # gRPC sends from a thread of its own; a None ends that thread and the sending half of the stream.
-    call = method(iter(outbox.get, None), timeout=timeout)
+    call = method(iter(outbox.get, None), timeout=timeout, metadata=metadata)
     try:
         for key, item in items:
             if isinstance(item, ClientError):
@@ -81,9 +84,11 @@ async def asynchronous(
     window: Window[Key],
     make_request: MakeRequest,
     seconds: float | None,
+    *,
+    metadata: Metadata,
 ) -> AsyncIterator[Result[Key]]:
     """Run a stream with a task for each direction; see ``AsyncClient.stream_embed``."""
-    call = method(timeout=seconds)
+    call = method(timeout=seconds, metadata=metadata)
     # Holds at most one answer for each item in the window, since an item leaves the window below, when it is taken.
     outcomes: asyncio.Queue[_Outcome] = asyncio.Queue()
     room = asyncio.Event()

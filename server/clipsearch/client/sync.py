@@ -53,8 +53,9 @@ class Client:
     """A connection to one clipsearch server; make one and share it, also between threads. A context manager.
 
     ``target`` is ``host:port`` or any gRPC target; ``timeout`` the seconds that a call may take where it does not say
-    (``math.inf``: for ever); ``transport`` how vectors come back; ``credentials`` turn on TLS; ``max_message_bytes``
-    must not be over the server's limit. ``clock`` and ``sleep`` are for tests. ``catalogue`` writes and reads items.
+    (``math.inf``: for ever); ``transport`` how vectors come back; ``credentials`` turn on TLS (``tls_credentials``
+    makes them of files); ``api_key`` goes with every call; ``max_message_bytes`` must not be over the server's limit.
+    ``clock`` and ``sleep`` are for tests. ``catalogue`` writes and reads items.
     Methods raise ClientError when the call fails, and ValueError or TypeError for arguments that make no request.
     """
 
@@ -65,12 +66,13 @@ class Client:
         timeout: float = DEFAULT_TIMEOUT_S,
         transport: Transport = "float32",
         credentials: grpc.ChannelCredentials | None = None,
+        api_key: str | None = None,
         retry: RetryPolicy | None = None,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._requests = Requests(timeout, transport, retry or RetryPolicy(), max_message_bytes)
+        self._requests = Requests(timeout, transport, retry or RetryPolicy(), max_message_bytes, api_key)
         self._connection = Connection(target, self._requests, credentials, clock, sleep)
         channel = self._connection.channel
         self.catalogue = Catalogue(self._connection)
@@ -156,6 +158,7 @@ class Client:
             self._requests.window(window, in_order),
             lambda name, item: self._requests.stream_item(name, item, priority),
             rpc_timeout(timeout),
+            metadata=self._requests.metadata,
         )
 
     def search(

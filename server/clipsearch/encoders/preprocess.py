@@ -119,12 +119,8 @@ class PillowPreprocessor:
         return part.resize((kept, edge), self._resample, box=(near, 0, far, picture.height))
 
 
-def decode(data: bytes, limits: ImageLimits) -> Image.Image:
-    """Decode to an RGB picture of full size, oriented by EXIF, transparency composited on white.
-
-    Byte and pixel limits are checked first, from the header alone. Raises EmptyImage, ImageTooLarge, TooManyPixels,
-    UnsupportedImage or CorruptImage.
-    """
+def check_bytes(data: bytes, limits: ImageLimits) -> None:
+    """Raise EmptyImage or ImageTooLarge, without a look at what the bytes are."""
     if not data:
         raise EmptyImage("The image has no bytes.")
     if len(data) > limits.max_bytes:
@@ -132,6 +128,15 @@ def decode(data: bytes, limits: ImageLimits) -> Image.Image:
             f"The image has {len(data)} bytes, and the limit is {limits.max_bytes}.",
             metadata={"bytes": str(len(data)), "max_bytes": str(limits.max_bytes)},
         )
+
+
+def decode(data: bytes, limits: ImageLimits) -> Image.Image:
+    """Decode to an RGB picture of full size, oriented by EXIF, transparency composited on white.
+
+    Byte and pixel limits are checked first, from the header alone. Raises EmptyImage, ImageTooLarge, TooManyPixels,
+    UnsupportedImage or CorruptImage.
+    """
+    check_bytes(data, limits)
     image = _open(data)
     pixels = image.width * image.height
     if pixels > limits.max_pixels:

@@ -12,8 +12,11 @@ from grpc_reflection.v1alpha import reflection
 from clipsearch.errors import ConfigError
 from clipsearch.rpc.catalogue import CatalogueServicer
 from clipsearch.rpc.embedding import EmbeddingServicer
+from clipsearch.rpc.gate import Gate
 from clipsearch.rpc.operations import OperationsServicer
+from clipsearch.rpc.reading import forgiving
 from clipsearch.rpc.search import SearchServicer
+from clipsearch.rpc.tls import Certificates
 from clipsearch.v1 import (
     catalogue_pb2,
     catalogue_pb2_grpc,
@@ -36,9 +39,15 @@ class RpcOptions:
     """What the transport is told."""
 
     listen: str
-    """``host:port``; port 0 lets the system choose."""
+    """``host:port``, where port 0 lets the system choose, or ``unix:path``."""
     max_message_bytes: int
+    max_metadata_bytes: int
     max_concurrent_streams: int
+    certificates: Certificates | None = None
+    """What to serve TLS with; None: clear text."""
+    gate: Gate | None = None
+    """Who lets calls in; None: all come in."""
+    reflection: bool = True
 
 
 class RpcServer:
@@ -53,30 +62,40 @@ class RpcServer:
         operations: OperationsServicer,
     ) -> None:
         self._server = aio.server(
+            interceptors=() if options.gate is None else (options.gate,),
             options=(
                 ("grpc.max_receive_message_length", options.max_message_bytes),
                 ("grpc.max_send_message_length", options.max_message_bytes),
+                # The second is where gRPC is certain to refuse; between the two it would draw lots.
+                ("grpc.max_metadata_size", options.max_metadata_bytes),
+                ("grpc.absolute_max_metadata_size", options.max_metadata_bytes),
                 ("grpc.max_concurrent_streams", options.max_concurrent_streams),
                 # Two servers that share a port by accident would each get half of the calls.
                 ("grpc.so_reuseport", 0),
-            )
+            ),
         )
-        embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(embedding, self._server)
-        search_pb2_grpc.add_SearchServiceServicer_to_server(search, self._server)
-        catalogue_pb2_grpc.add_CatalogueServiceServicer_to_server(catalogue, self._server)
-        operations_pb2_grpc.add_OperationsServicer_to_server(operations, self._server)
+        services = forgiving(self._server)
+        embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(embedding, services)
+        search_pb2_grpc.add_SearchServiceServicer_to_server(search, services)
+        catalogue_pb2_grpc.add_CatalogueServiceServicer_to_server(catalogue, services)
+        operations_pb2_grpc.add_OperationsServicer_to_server(operations, services)
         self._health = aio_health.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection(
-            (EMBEDDING, SEARCH, CATALOGUE, OPERATIONS, HEALTH_SERVICE, reflection.SERVICE_NAME), self._server
-        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, services)
+        if options.reflection:
+            reflection.enable_server_reflection(
+                (EMBEDDING, SEARCH, CATALOGUE, OPERATIONS, HEALTH_SERVICE, reflection.SERVICE_NAME), self._server
+            )
         self._listen = options.listen
+        self._certificates = options.certificates
 
     async def start(self) -> int:
         """Bind and accept calls, reporting NOT_SERVING; returns the port. Raises ConfigError where it can't bind."""
         await self.report(False, search=False)
         try:
-            port = self._server.add_insecure_port(self._listen)
+            if self._certificates is None:
+                port = self._server.add_insecure_port(self._listen)
+            else:
+                port = self._server.add_secure_port(self._listen, self._certificates.credentials())
         except RuntimeError as error:
             raise ConfigError(f"cannot listen on {self._listen}: {error}") from error
         await self._server.start()

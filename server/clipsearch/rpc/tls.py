@@ -1,0 +1,86 @@
+"""TLS: certificates from files, checked before they are used, and replaced while calls run.
+
+gRPC asks for a certificate at each handshake, so a new one serves the next connection and those that are open keep the
+old: nothing is dropped. That also means that a client certificate's authority, once taken away, ends nobody's
+connection.
+"""
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from clipsearch.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files: the server's certificate chain, its private key, and who signs clients (None: clients need none)."""
+
+    cert: Path
+    key: Path
+    client_ca: Path | None = None
+
+
+class Certificates:
+    """The certificates that are served now. Not for several threads, but gRPC's own may ask at any time."""
+
+    def __init__(self, files: TlsFiles) -> None:
+        """Raises ConfigError where the files are not usable."""
+        self._files = files
+        self._current = self._served = _configuration(files)
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """Return what to open a port with. Without the certificate it needs, a client's handshake fails."""
+        return grpc.dynamic_ssl_server_credentials(
+            self._current,
+            self._fetch,  # type: ignore[arg-type]  # may return None, which the stubs do not know
+            require_client_authentication=self._files.client_ca is not None,
+        )
+
+    def reload(self) -> None:
+        """Read the files again for connections to come; raises ConfigError, and then what was served still is."""
+        self._current = _configuration(self._files)
+
+    def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
+        """Called by gRPC at each handshake, on a thread of its own; None: as before."""
+        current = self._current
+        if current is self._served:
+            return None
+        self._served = current
+        return current
+
+
+def _configuration(files: TlsFiles) -> grpc.ServerCertificateConfiguration:
+    chain, key = _read(files.cert), _read(files.key)
+    roots = None if files.client_ca is None else _read(files.client_ca)
+    _check(files)
+    if chain != _read(files.cert) or key != _read(files.key):
+        raise ConfigError(f"{files.cert} and {files.key} were being replaced; read them again when that is done")
+    return grpc.ssl_server_certificate_configuration([(key, chain)], roots)
+
+
+def _check(files: TlsFiles) -> None:
+    """gRPC takes anything and then fails every handshake, so OpenSSL looks first."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        # An encrypted key would make OpenSSL ask at the terminal; the empty password makes it fail instead.
+        context.load_cert_chain(files.cert, files.key, password="")
+    except (ssl.SSLError, OSError) as error:
+        raise ConfigError(
+            f"{files.cert} and {files.key} are not a certificate and its own, unencrypted private key in PEM: {error}"
+        ) from error
+    if files.client_ca is None:
+        return
+    try:
+        context.load_verify_locations(files.client_ca)
+    except (ssl.SSLError, OSError) as error:
+        raise ConfigError(f"{files.client_ca} holds no certificates in PEM: {error}") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
