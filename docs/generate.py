@@ -10,6 +10,7 @@ from benchmarks.harness.report import number
 from clipsearch.index.rules import IvfPqShape, choose_shape
 from clipsearch.rpc import scopes
 from clipsearch.settings import markdown_table
+from clipsearch.telemetry import metrics
 from docs.generator.api import api_reference
 from docs.generator.cli import cli_reference
 from docs.generator.errors import errors_table
@@ -226,6 +227,7 @@ if __name__ == "__main__":
     replace(DOCS / "errors.md", "errors", errors_table())
     replace(DOCS / "export.md", "precisions", precisions_table())
     replace(DOCS / "export.md", "gate", gate_table())
+    replace(DOCS / "monitoring.md", "metrics", metrics.markdown_table())
     replace(DOCS / "operating.md", "models", model_table())
     replace(DOCS / "operating.md", "collections", collection_table())
     replace(DOCS / "tuning.md", "idle", idle_table())

@@ -6,10 +6,13 @@ import logging
 import signal
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from clipsearch.admittance import Admittance
+from clipsearch.batching.admission import UNBOUNDED
 from clipsearch.batching.lane import Lane
 from clipsearch.batching.policy import BatchPolicy
+from clipsearch.batching.preparation import Preparation
 from clipsearch.collection import CollectionOptions
 from clipsearch.data import DataDirectory
 from clipsearch.decoding import Decoding, image_limits
@@ -20,13 +23,15 @@ from clipsearch.index.manifest import IndexManifest
 from clipsearch.index.rules import Training
 from clipsearch.rpc.catalogue import CatalogueServicer
 from clipsearch.rpc.embedding import EmbeddingServicer
+from clipsearch.rpc.generators import AsGenerators
+from clipsearch.rpc.observed import Observation
 from clipsearch.rpc.operations import OperationsServicer
 from clipsearch.rpc.search import SearchServicer
 from clipsearch.rpc.server import RpcOptions, RpcServer
 from clipsearch.services.build_index import Derivation, TextEmbedder
 from clipsearch.services.build_report import Report
 from clipsearch.services.catalogue import CatalogueService, WriteLane, write_batch
-from clipsearch.services.embed import EmbedService, ImageLane, TextLane, encode_batch
+from clipsearch.services.embed import EmbedService, ImageLane, TextLane, encode_batch, searched_s
 from clipsearch.services.facets import FacetService
 from clipsearch.services.imports import Importer
 from clipsearch.services.jobs import Jobs
@@ -35,8 +40,15 @@ from clipsearch.services.operations import Operations
 from clipsearch.services.recall import RecallMonitor
 from clipsearch.services.search import SearchLane, SearchService
 from clipsearch.services.searcher import Searcher
-from clipsearch.settings import Settings
+from clipsearch.settings import MIB, Settings
+from clipsearch.telemetry.assembly import Telemetry
+from clipsearch.telemetry.collector import Sources
+from clipsearch.telemetry.meters import Stage
 from clipsearch.v1 import embedding_pb2
+from clipsearch.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from clipsearch.telemetry.tracing import Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -67,23 +79,26 @@ class Lanes:
 class App:
     """One server: ``start``, then ``stop`` or ``run`` until a signal."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, tracing: "Tracing | None" = None) -> None:
         """Load the models and open the collections; seconds, and no port is open yet.
 
-        Raises ConfigError, UnusableBundle, UnusableIndex or DeviceUnavailable.
+        ``tracing`` is used instead of what the settings say. Raises ConfigError, UnusableBundle, UnusableIndex or
+        DeviceUnavailable.
         """
         self.settings = settings
         # First, since it is quick and what is wrong with it should be told before the models are read.
         self.admittance = Admittance(settings)
+        self.telemetry = Telemetry(settings, tracing)
         self.encoders = _load_encoders(settings)
         self.data = _open_data(settings, self.encoders)
         self.recall = RecallMonitor(settings.recall_sample)
-        self.lanes = _lanes(settings, self.encoders, self.data, self.recall)
+        self.lanes = _lanes(settings, self.encoders, self.data, self.recall, self.telemetry)
         self.operations = Operations()
         self.decoding = Decoding(settings, self.encoders)
         self._facets: FacetService | None = None
         self._server = self._rpc()
-        self.port = 0
+        self._watching: asyncio.Task[None] | None = None
+        self.port = self.metrics_port = 0
 
     def _rpc(self) -> RpcServer:
         settings, encoders, lanes, data = self.settings, self.encoders, self.lanes, self.data
@@ -98,8 +113,9 @@ class App:
             preprocessor=self.decoding.preprocess,
             text_lane=lanes.text,
             image_lane=lanes.image,
-            decoders=self.decoding.threads,
+            preparation=Preparation(self.decoding.threads, self.decoding.count, bulk_share=settings.bulk_share),
             limits=limits,
+            observers=self.telemetry.preprocess,
         )
         search = catalogue = jobs = None
         dimension = encoders.manifest.dimension
@@ -140,6 +156,8 @@ class App:
             SearchServicer(search),
             CatalogueServicer(catalogue, self._facets, jobs),
             OperationsServicer(self.operations),
+            observation=Observation(self.telemetry.requests, settings.caller_header),
+            interceptors=[tracing.interceptor(), AsGenerators()] if (tracing := self.telemetry.tracing) else [],
         )
 
     async def start(self) -> None:
@@ -148,9 +166,15 @@ class App:
         await self.warm_up()
 
     async def listen(self) -> None:
-        """Open the port, NOT_SERVING; raises ConfigError where it cannot be had."""
+        """Open the ports, NOT_SERVING; raises ConfigError where one cannot be had."""
+        sources = Sources(
+            self.encoders, self.lanes.all, self.operations, self.recall, self.data, lambda: self._server.serving
+        )
+        self.metrics_port = self.telemetry.start(sources)
         self.port = await self._server.start()
         logger.info("listening on %s, port %d", self.settings.listen, self.port)
+        if self.metrics_port:
+            logger.info("metrics on %s, port %d", self.settings.metrics_listen, self.metrics_port)
 
     async def warm_up(self) -> None:
         """Run the models once, open the lanes and report SERVING; where that raises, NOT_SERVING stands."""
@@ -158,10 +182,17 @@ class App:
         await asyncio.to_thread(self.encoders.warm_up)
         for lane in self.lanes.all:
             lane.start()
-        await self._server.report(True, search=self.lanes.search is not None)
+        await self._report(True)
         logger.info("serving")
+        if self.settings.stuck_after_s:
+            lanes = {lane.name: lane.running_s for lane in self.lanes.all}
+            watchdog = Watchdog(lanes, self.settings.stuck_after_s, self._report)
+            self._watching = asyncio.create_task(watchdog.watch())
         if self.data is not None:
             self.data.rebuild_where_due()
+
+    async def _report(self, serving: bool) -> None:
+        await self._server.report(serving, search=self.lanes.search is not None)
 
     async def stop(self) -> None:
         """Report NOT_SERVING, finish what was accepted within the grace period, end the lanes.
@@ -170,6 +201,8 @@ class App:
         go to indexes that make the next start quick.
         """
         ends = time.monotonic() + self.settings.grace_s
+        if self._watching is not None:
+            self._watching.cancel()
         if self.data is not None:
             self.data.stop_rebuilding()
         await self._server.stop(self.settings.grace_s)
@@ -185,6 +218,7 @@ class App:
         if self.data is not None:
             await asyncio.to_thread(self.data.save_indexes, ends - time.monotonic())
             await asyncio.to_thread(self.data.close)
+        await self.telemetry.stop()
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once.
@@ -274,7 +308,9 @@ def _rebuild(data: DataDirectory, collection: str, report: Report, training: Tra
     return data.collection(collection).rebuild(report, training)
 
 
-def _lanes(settings: Settings, encoders: Encoders, data: DataDirectory | None, recall: RecallMonitor) -> Lanes:
+def _lanes(
+    settings: Settings, encoders: Encoders, data: DataDirectory | None, recall: RecallMonitor, telemetry: Telemetry
+) -> Lanes:
     def policy(max_items: int, max_cost: int, overhead: int = 0) -> BatchPolicy:
         return BatchPolicy(
             max_items, max_cost, overhead, bulk_share=settings.bulk_share, max_delay_s=settings.max_batch_delay_ms / 1e3
@@ -283,15 +319,28 @@ def _lanes(settings: Settings, encoders: Encoders, data: DataDirectory | None, r
     text_policy = policy(settings.text_batch_items, settings.text_batch_tokens, settings.text_batch_overhead_tokens)
     image_policy = policy(settings.image_batch_items, settings.image_batch_items)
     search_policy = policy(settings.search_batch_items, settings.search_batch_items)
-    capacity, workers = settings.lane_capacity, encoder_workers(settings, encoders)
     searcher = None if data is None else Searcher(data, recall)
     run_text = functools.partial(encode_batch, encoders.text.encode, searcher)
     run_image = functools.partial(encode_batch, encoders.image.encode, searcher)
+
+    def lane(name: str, run: Any, policy: BatchPolicy, stage: Stage, max_bytes: int = UNBOUNDED) -> Lane[Any, Any]:
+        workers = encoder_workers(settings, encoders) if stage == "encode" else 1
+        observers = telemetry.lane(name, policy, stage, searched_s if stage == "encode" else None)
+        return Lane(
+            name,
+            run,
+            policy,
+            capacity=settings.lane_capacity,
+            max_bytes=max_bytes,
+            workers=workers,
+            observers=observers,
+        )
+
     return Lanes(
-        text=Lane("text", run_text, text_policy, capacity=capacity, workers=workers),
-        image=Lane("image", run_image, image_policy, capacity=capacity, workers=workers),
-        search=None if searcher is None else Lane("search", searcher.lookup, search_policy, capacity=capacity),
-        write=None if data is None else Lane("write", write_batch, policy(WRITES, WRITE_ITEMS), capacity=capacity),
+        text=lane("text", run_text, text_policy, "encode"),
+        image=lane("image", run_image, image_policy, "encode", settings.image_lane_mib * MIB),
+        search=None if searcher is None else lane("search", searcher.lookup, search_policy, "search"),
+        write=None if data is None else lane("write", write_batch, policy(WRITES, WRITE_ITEMS), "write"),
     )
 
 

@@ -220,6 +220,11 @@ class Collection:
             return "the old one is not usable"
         return rebuild_due(Sizes(view.base_size, view.base_dead, view.delta_size, view.delta_dead))
 
+    @property
+    def rebuilding(self) -> bool:
+        """Whether a new index is being built now."""
+        return self._rebuilds.running
+
     def check_not_rebuilding(self) -> None:
         """Raise RebuildRunning while the index is being built."""
         self._rebuilds.check_none_runs()

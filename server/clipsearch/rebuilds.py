@@ -63,6 +63,11 @@ class Rebuilds:
             self._retry_at = time.monotonic() + RETRY_S
             logger.exception("collection %s: the rebuild failed; not tried again for %g s", self._collection, RETRY_S)
 
+    @property
+    def running(self) -> bool:
+        """Whether an index is being built now."""
+        return self._running.locked()
+
     def check_none_runs(self) -> None:
         """Raise RebuildRunning while the index is being built."""
         if self._running.locked():

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from clipsearch.errors import ConfigError
@@ -104,6 +104,14 @@ class Settings(BaseSettings):
         0.001, ge=0.0, le=1.0, description="Share of searches that are run again exactly, to tell live recall; 0: none."
     )
     lane_capacity: int = Field(1024, ge=1, description="Items inside one lane at once; more are refused at once.")
+    image_lane_mib: int = Field(
+        512, ge=1, description="Pictures inside the image lane at once, as they came and as pixels; more are refused."
+    )
+    caller_header: str | None = Field(
+        None,
+        description="Metadata key by which a trusted proxy says who calls, to share the server fairly; none: the API "
+        "key's name, or else the address that the connection comes from.",
+    )
     stream_window: int = Field(128, ge=1, description="Items of one StreamEmbed call in flight at once.")
     max_text_bytes: int = Field(8192, ge=1, description="Longest text accepted (longer than the context: truncated).")
     max_image_bytes: int = Field(16 * MIB, ge=1, description="Largest encoded picture accepted.")
@@ -123,7 +131,23 @@ class Settings(BaseSettings):
         ge=0.0,
         description="Time that running calls get to finish at shutdown, in seconds; the rest may go to an index.",
     )
+    stuck_after_s: float = Field(
+        60.0,
+        ge=0.0,
+        description="How long one batch may run, in seconds, before the server reports NOT_SERVING and logs where all "
+        "its threads are; 0: for ever.",
+    )
+    metrics_listen: str | None = Field(
+        None, description="Address and port of the Prometheus endpoint, /metrics over plain HTTP; none: no metrics."
+    )
+    trace_endpoint: str | None = Field(
+        None,
+        description="OTLP/gRPC endpoint that spans are sent to, such as http://localhost:4317; none: what "
+        "OTEL_EXPORTER_OTLP_ENDPOINT says, or no traces.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level logged.")
+    log_format: Literal["text", "json"] = Field("text", description="Lines for people, or one JSON object each.")
+    access_log: bool = Field(False, description="Whether every call that ends is logged, in one line.")
 
     @classmethod
     def settings_customise_sources(
@@ -137,10 +161,12 @@ class Settings(BaseSettings):
         """Flags, then the environment; ``load`` puts the file beneath both."""
         return init_settings, env_settings
 
-    @field_validator("listen")
+    @field_validator("listen", "metrics_listen")
     @classmethod
-    def _host_and_port(cls, value: str) -> str:
-        if value.startswith(_UNIX) and len(value) > len(_UNIX):
+    def _host_and_port(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None:
+            return None
+        if info.field_name == "listen" and value.startswith(_UNIX) and len(value) > len(_UNIX):
             return value
         host, _, port = value.rpartition(":")
         if not host or not port.isdecimal() or int(port) > 65535:
@@ -185,6 +211,12 @@ class Settings(BaseSettings):
             if self.data and path and path.resolve().is_relative_to(self.data.resolve()):
                 raise ValueError(f"{name} must not be inside data, where every directory is a collection")
         return self
+
+    @property
+    def traces_to(self) -> str | None:
+        """Where spans go: the setting, or OpenTelemetry's own environment variables; None: nowhere."""
+        standard = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+        return self.trace_endpoint or next((os.environ[name] for name in standard if os.environ.get(name)), None)
 
     @property
     def cores(self) -> int:

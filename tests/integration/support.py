@@ -7,6 +7,7 @@ from pathlib import Path
 
 from clipsearch.app import App
 from clipsearch.settings import Settings
+from clipsearch.telemetry.tracing import Tracing
 
 ROOT = Path(__file__).parents[2]
 SAMPLE_BUNDLE = ROOT / "demo/clipsearch_demo/model/bundle"
@@ -17,8 +18,8 @@ ITEMS = 200
 class Running:
     """An App on an event loop of its own, in this process, so that tests can look inside."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, tracing: Tracing | None = None) -> None:
+        self._settings, self._tracing = settings, tracing
         self._up: Future[App] = Future()
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
@@ -26,7 +27,7 @@ class Running:
 
     async def _run(self) -> None:
         try:
-            app = App(self._settings)
+            app = App(self._settings, self._tracing)
             await app.start()
         except BaseException as error:
             self._up.set_exception(error)

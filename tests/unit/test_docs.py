@@ -6,6 +6,7 @@ import pytest
 
 from clipsearch.cli.shell import VERBS
 from clipsearch.rpc import scopes
+from clipsearch.telemetry import metrics
 from docs import generate
 from docs.generator.api import api_reference
 from docs.generator.cli import cli_reference
@@ -88,3 +89,7 @@ def test_the_command_line_reference_is_what_the_commands_say() -> None:
 
 def test_the_errors_are_those_of_the_tree() -> None:
     assert errors_table() in page("docs/errors.md"), "run `make docs`"
+
+
+def test_the_metrics_are_those_that_are_exported() -> None:
+    assert metrics.markdown_table() in page("docs/monitoring.md"), "run `make docs`"

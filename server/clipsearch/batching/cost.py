@@ -37,7 +37,7 @@ class CostModel:
         """Learn from one batch; ``cost`` is positive. What is no time a batch can take is not learned from."""
         if not 0.0 <= seconds < math.inf:
             return
-        if self.batches >= _TRUSTED:
+        if self.trusted:
             seconds = min(seconds, OUTLIER * self.predict(cost))
         self.batches += 1
         weight = 1.0 / min(self.batches, MEMORY)  # a plain mean until there is something to forget
@@ -46,6 +46,11 @@ class CostModel:
         self._seconds += weight * off_seconds
         self._variance = (1.0 - weight) * (self._variance + weight * off_cost * off_cost)
         self._covariance = (1.0 - weight) * (self._covariance + weight * off_cost * off_seconds)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether enough batches were seen to refuse anybody for what it predicts."""
+        return self.batches >= _TRUSTED
 
     def predict(self, cost: float) -> float:
         """Return the seconds that a batch of this cost would take; 0 before any was seen."""
@@ -64,8 +69,8 @@ class CostModel:
 MOST_MISSED: Final = 0.01
 """Part of the accepted that may take longer than they were predicted to, once corrected."""
 
-_STEP: Final = 0.02
-_LEAST, _MOST = 0.5, 3.0
+_STEP: Final = 0.05
+_LEAST, _MOST = 0.7, 2.0
 
 
 class Correction:

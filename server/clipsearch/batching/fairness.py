@@ -9,9 +9,9 @@ who have nothing waiting are forgotten.
 """
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
 
@@ -45,10 +45,6 @@ class FairQueue(Generic[Entry]):
 
     def __len__(self) -> int:
         return self._length
-
-    def __iter__(self) -> Iterator[Entry]:
-        """Iterate over all entries, caller by caller."""
-        return chain.from_iterable(waiting.entries for waiting in self._callers.values())
 
     def add(self, entry: Entry) -> None:
         """Append an entry to its caller's."""

@@ -7,6 +7,7 @@ learns once per batch.
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from clipsearch.batching.cost import MEMORY, Correction, CostModel
@@ -16,11 +17,11 @@ from clipsearch.ports import Clock, Priority
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A batch that runs now: its priority, its cost without and with padding, and when it began on the clock."""
+    """A batch that runs now: its priority, its cost without and with padding, and when it began on the lane's clock."""
 
     priority: Priority
-    cost: float
-    padded_cost: float
+    cost: int
+    padded_cost: int
     began: float
 
 
@@ -42,14 +43,21 @@ class Forecast:
         self.model.observe(padded_cost, seconds)
 
     def finish_s(
-        self, priority: Priority, cost: float, inside: dict[Priority, float], *, ahead: float | None = None
+        self,
+        priority: Priority,
+        cost: float,
+        inside: Mapping[Priority, float],
+        *,
+        ready_s: float = 0.0,
+        ahead: float | None = None,
     ) -> float:
-        """Return the seconds until an item of this cost would be done; 0 while nothing is known.
+        """Return the seconds in which an item of this cost will be done; 0 while too little is known.
 
         ``inside`` is the cost of what the lane has taken on already, by priority and with the running batches. Of the
-        item's own priority only ``ahead`` is served before it, where that is less.
+        item's own priority only ``ahead`` is served before it, where that is less. It cannot join the queue before
+        ``ready_s``.
         """
-        if self.model.batches == 0:
+        if not self.model.trusted:
             return 0.0
         waiting = dict(inside)
         now = self._clock()
@@ -65,13 +73,19 @@ class Forecast:
             before = min(before, ahead)
         queue = before + cost
         queue += self._others(priority, queue, waiting)
-        return self._drained_s(queue, rests)
+        finish_s = max(self._drained_s(queue, rests), ready_s + self.model.predict(cost))
+        return self.correction.factor * finish_s
 
-    def drain_s(self, inside: dict[Priority, float]) -> float:
+    def share_s(self, cost: float) -> float:
+        """Return the seconds by which so much more work, in full batches, makes everybody later."""
+        full = self._batch_cost()
+        return cost / full * self.model.predict(full) / len(self.running)
+
+    def drain_s(self, inside: Mapping[Priority, float]) -> float:
         """Return the seconds that all of ``inside`` takes, as if none of it had begun."""
         return self._drained_s(sum(inside.values()), [0.0] * len(self.running))
 
-    def _others(self, priority: Priority, queue: float, waiting: dict[Priority, float]) -> float:
+    def _others(self, priority: Priority, queue: float, waiting: Mapping[Priority, float]) -> float:
         """Cost of the other priority that is served while ``queue`` of this one is."""
         share = self._policy.bulk_share
         if priority is Priority.INTERACTIVE:

@@ -21,7 +21,7 @@ class Share:
 
     places: int = 0
     held_bytes: int = 0
-    cost: dict[Priority, float] = field(default_factory=lambda: dict.fromkeys(Priority, 0.0))
+    cost: dict[Priority, int] = field(default_factory=lambda: dict.fromkeys(Priority, 0))
     """Of items that hold a place: waiting, running, or still being prepared."""
 
 

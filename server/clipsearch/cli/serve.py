@@ -1,7 +1,6 @@
 """``clipsearch serve``."""
 
 import asyncio
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,10 @@ def serve(config: Path | None, **flags: Any) -> None:
     """Serve a model bundle, and an index if one is given, over gRPC until SIGTERM or Ctrl-C."""
     from clipsearch.app import App
     from clipsearch.settings import load
+    from clipsearch.telemetry.logs import configure
 
     settings = load({name: value for name, value in flags.items() if value is not None}, config)
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # Pillow logs what is wrong with a picture as an error of ours; the caller is told, and could fill the log with it.
-    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    configure(settings.log_level, settings.log_format)
 
     async def run() -> None:
         await App(settings).run()  # built inside the loop: grpc.aio's server belongs to the loop it was made on

@@ -4,6 +4,7 @@ import importlib
 import logging
 import os
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +13,7 @@ from typing import Any, Final, Literal, get_args
 from numpy.typing import NDArray
 
 from clipsearch.encoders.manifest import Precision
-from clipsearch.errors import ComputeFailed, DeviceUnavailable, UnusableBundle
+from clipsearch.errors import ComputeFailed, DeviceUnavailable, OutOfMemory, UnusableBundle
 from clipsearch.ports import Vectors
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -20,6 +21,16 @@ DEVICES: Final[tuple[Device, ...]] = get_args(Device)
 
 _CPU: Final = "CPUExecutionProvider"
 _CUDA: Final = "CUDAExecutionProvider"
+
+_OUT_OF_MEMORY: Final = (
+    "bad_alloc",
+    "bad allocation",
+    "failed to allocate memory",
+    "out of memory",
+    "alloc_failed",  # CUBLAS_STATUS_ALLOC_FAILED, CUDNN_STATUS_ALLOC_FAILED
+    "not enough memory",
+)
+"""What the messages hold, in lower case, of C++, ONNX Runtime's arenas, CUDA, cuBLAS and cuDNN."""
 
 logger = logging.getLogger(__name__)
 
@@ -106,12 +117,22 @@ class Graph:
         logger.info("loaded %s on %s with %d threads", path.name, device, threads)
 
     def run(self, values: NDArray[Any]) -> Vectors:
-        """Run one batch; raises ComputeFailed, with ONNX Runtime's error as its cause."""
+        """Run one batch; raises ComputeFailed, and of its kinds OutOfMemory, with ONNX Runtime's error as its cause."""
         try:
             vectors: Vectors = self._session.run(self._outputs, {self._input: values})[0]
         except Exception as exc:  # ONNX Runtime's own exceptions share no base but Exception
+            if is_out_of_memory(exc):
+                raise OutOfMemory(f"the encoder found no memory for a batch of {len(values)}") from exc
             raise ComputeFailed("The encoder failed on this batch.") from exc
         return vectors
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How often a tower ran since it was loaded, and for how many seconds, added up over runs side by side."""
+
+    runs: int
+    seconds: float
 
 
 class PooledGraph:
@@ -122,6 +143,7 @@ class PooledGraph:
         self._narrow, self._wide = narrow, wide
         self._running = 0
         self._count = threading.Lock()
+        self._usage = Usage(0, 0.0)
 
     @classmethod
     def load(cls, path: Path, device: Literal["cpu", "cuda"], options: RuntimeOptions) -> "PooledGraph":
@@ -135,16 +157,30 @@ class PooledGraph:
         """What there is to warm up."""
         return [self._narrow] if self._wide is self._narrow else [self._narrow, self._wide]
 
+    @property
+    def usage(self) -> Usage:
+        """Runs of batches so far, those of the warm-up not among them."""
+        return self._usage
+
     def run(self, values: NDArray[Any]) -> Vectors:
         """Run one batch on whatever suits the moment; raises ComputeFailed."""
         with self._count:
             graph = self._narrow if self._running else self._wide
             self._running += 1
+        started = time.monotonic()
         try:
             return graph.run(values)
         finally:
+            ran_s = time.monotonic() - started
             with self._count:
                 self._running -= 1
+                self._usage = Usage(self._usage.runs + 1, self._usage.seconds + ran_s)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a run failed for want of memory, the machine's or the device's; ONNX Runtime says so in words alone."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in text for words in _OUT_OF_MEMORY)
 
 
 def _session_options(ort: ModuleType, threads: int, *, spin: bool) -> Any:

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from clipsearch.encoders.manifest import Bundle
-from clipsearch.encoders.runtime import PooledGraph, RuntimeOptions, resolve_device
+from clipsearch.encoders.runtime import PooledGraph, RuntimeOptions, Usage, resolve_device
 from clipsearch.errors import ComputeFailed
 from clipsearch.ports import Pixels, TokenIds, Vectors
 
@@ -40,6 +40,11 @@ class OnnxTextEncoder:
             row[: len(tokens)] = tokens
         return self._graph.run(ids)
 
+    @property
+    def usage(self) -> Usage:
+        """How often and how long the tower ran."""
+        return self._graph.usage
+
     def warm_up(self, batch_sizes: Sequence[int] = (1, 8)) -> None:
         """Run the shortest, a middling and the longest text at each batch size, so that no caller pays for first times.
 
@@ -68,6 +73,11 @@ class OnnxImageEncoder:
         if not batch:
             return np.empty((0, self.dimension), dtype=np.float32)
         return self._graph.run(batch[0][np.newaxis] if len(batch) == 1 else np.stack(batch))
+
+    @property
+    def usage(self) -> Usage:
+        """How often and how long the tower ran."""
+        return self._graph.usage
 
     def warm_up(self, batch_sizes: Sequence[int] = (1, 4)) -> None:
         """Run grey pictures at each batch size; raises ComputeFailed as the text tower's does."""

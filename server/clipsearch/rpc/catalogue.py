@@ -6,7 +6,8 @@ from clipsearch.errors import NoIndex, UnknownEnumValue
 from clipsearch.ports import Priority
 from clipsearch.rpc import convert, convert_catalogue
 from clipsearch.rpc.convert_operations import operation
-from clipsearch.rpc.status import Context, answers_errors
+from clipsearch.rpc.observed import Context, Observed
+from clipsearch.rpc.status import answers_errors
 from clipsearch.services.catalogue import CatalogueService, Change
 from clipsearch.services.facets import FacetService
 from clipsearch.services.jobs import Jobs, Training
@@ -24,7 +25,7 @@ _TRAININGS: dict[int, Training] = {
 }
 
 
-class CatalogueServicer(catalogue_pb2_grpc.CatalogueServiceServicer):
+class CatalogueServicer(Observed, catalogue_pb2_grpc.CatalogueServiceServicer):
     """The catalogue RPCs; without a data directory they answer NO_INDEX."""
 
     def __init__(self, service: CatalogueService | None, facets: FacetService | None, jobs: Jobs | None) -> None:

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from clipsearch.errors import ClipsearchError
 from clipsearch.ports import Priority
 from clipsearch.rpc import convert
-from clipsearch.rpc.status import Context, answers_errors, to_status
+from clipsearch.rpc.observed import Context, Observed
+from clipsearch.rpc.status import answers_errors, to_status
 from clipsearch.rpc.stream import pump
 from clipsearch.services.call import Stages
 from clipsearch.services.embed import Embedded, EmbedInput, EmbedService
@@ -14,7 +15,7 @@ from clipsearch.v1 import embedding_pb2 as pb
 from clipsearch.v1 import embedding_pb2_grpc
 
 
-class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
+class EmbeddingServicer(Observed, embedding_pb2_grpc.EmbeddingServiceServicer):
     """The embedding RPCs."""
 
     def __init__(self, service: EmbedService, model: pb.Model, stream_window: int) -> None:

@@ -16,8 +16,10 @@ from clipsearch.access.keys import Holder, Keyring
 from clipsearch.access.rates import TokenBucket
 from clipsearch.access.scopes import Scope
 from clipsearch.errors import AdminClosed, ClipsearchError, KeyMissing
+from clipsearch.rpc.callers import name_by_key
+from clipsearch.rpc.observed import Context
 from clipsearch.rpc.scopes import scope_of
-from clipsearch.rpc.status import Context, abort
+from clipsearch.rpc.status import abort
 
 _HEADER = "authorization"
 _SCHEME = "bearer "
@@ -55,6 +57,7 @@ class Gate(aio.ServerInterceptor):
         if scope is Scope.ADMIN and not self._admin:
             raise AdminClosed("this server was started without its administrative methods")
         if holder is not None:
+            name_by_key(holder.key.name)
             holder.check(scope)
         return holder
 

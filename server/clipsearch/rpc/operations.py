@@ -8,13 +8,14 @@ from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.protobuf import empty_pb2
 
 from clipsearch.rpc.convert_operations import operation
-from clipsearch.rpc.status import Context, answers_errors
+from clipsearch.rpc.observed import Context, Observed
+from clipsearch.rpc.status import answers_errors
 from clipsearch.services.operations import Operations
 
 POLL_S = 0.1
 
 
-class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignore[misc]  # has no stubs
+class OperationsServicer(Observed, operations_pb2_grpc.OperationsServicer):  # type: ignore[misc]  # has no stubs
     """The standard service; without a data directory no operation is ever started."""
 
     def __init__(self, operations: Operations) -> None:

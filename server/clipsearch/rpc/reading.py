@@ -16,7 +16,8 @@ from google.protobuf.message import DecodeError
 from grpc import aio
 
 from clipsearch.errors import MalformedMessage
-from clipsearch.rpc.status import Context, abort
+from clipsearch.rpc.observed import Context, Observation
+from clipsearch.rpc.status import abort
 
 Behaviour = Callable[..., Any]
 
@@ -28,30 +29,33 @@ class Unreadable:
     error: MalformedMessage
 
 
-def forgiving(server: aio.Server) -> aio.Server:
-    """Return what generated code may register services with in the place of ``server``, and nothing but that."""
-    return cast(aio.Server, _ForgivingServer(server))
+def forgiving(server: aio.Server, observation: Observation) -> aio.Server:
+    """Return what generated code may register services with in the place of ``server``, and nothing but that.
+
+    ``observation`` is told of requests that cannot be read, as servicers tell it of all others.
+    """
+    return cast(aio.Server, _ForgivingServer(server, observation))
 
 
 class _ForgivingServer:
     """The part of ``aio.Server`` that generated code registers services with."""
 
-    def __init__(self, server: aio.Server) -> None:
-        self._server = server
+    def __init__(self, server: aio.Server, observation: Observation) -> None:
+        self._server, self._observation = server, observation
 
     def add_generic_rpc_handlers(self, handlers: tuple[grpc.GenericRpcHandler, ...]) -> None:
         """Register services whose unreadable requests are answered in their stead; older generated code stops here."""
-        self._server.add_generic_rpc_handlers([_ForgivingHandlers(handler) for handler in handlers])
+        self._server.add_generic_rpc_handlers([_ForgivingHandlers(handler, self._observation) for handler in handlers])
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: dict[str, Any]) -> None:
         """The same again, as newer generated code says it, so that gRPC finds the methods faster."""
-        handlers = {name: _forgiving(handler) for name, handler in method_handlers.items()}
+        handlers = {name: _forgiving(handler, name, self._observation) for name, handler in method_handlers.items()}
         self._server.add_registered_method_handlers(service_name, handlers)
 
 
 class _ForgivingHandlers(grpc.GenericRpcHandler):
-    def __init__(self, handlers: grpc.GenericRpcHandler) -> None:
-        self._handlers = handlers
+    def __init__(self, handlers: grpc.GenericRpcHandler, observation: Observation) -> None:
+        self._handlers, self._observation = handlers, observation
         self._known: dict[str, Any] = {}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
@@ -61,18 +65,18 @@ class _ForgivingHandlers(grpc.GenericRpcHandler):
             handler = self._handlers.service(handler_call_details)
             if handler is None:
                 return None
-            self._known[method] = _forgiving(handler)
+            self._known[method] = _forgiving(handler, method.rpartition("/")[2], self._observation)
         return self._known[method]
 
 
-def _forgiving(handler: Any) -> Any:
+def _forgiving(handler: Any, name: str, observation: Observation) -> Any:
     parse, write = _parser(handler.request_deserializer), handler.response_serializer
     if handler.stream_stream is not None:
         return grpc.stream_stream_rpc_method_handler(_reads_many(handler.stream_stream), parse, write)
     if handler.unary_stream is not None:
-        return grpc.unary_stream_rpc_method_handler(_reads_one(handler.unary_stream), parse, write)
+        return grpc.unary_stream_rpc_method_handler(_reads_one(handler.unary_stream, name, observation), parse, write)
     assert handler.unary_unary is not None, "no method has only its client stream"
-    return grpc.unary_unary_rpc_method_handler(_reads_one(handler.unary_unary), parse, write)
+    return grpc.unary_unary_rpc_method_handler(_reads_one(handler.unary_unary, name, observation), parse, write)
 
 
 def _parser(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
@@ -85,13 +89,17 @@ def _parser(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     return parsed
 
 
-def _reads_one(method: Behaviour) -> Behaviour:
+def _reads_one(method: Behaviour, name: str, observation: Observation) -> Behaviour:
     """Wrap a method that takes one message; one that streams its answers must write them to the context."""
     _check(method)
 
     async def answered(request: Any, context: Context) -> Any:
         if type(request) is Unreadable:
-            await abort(context, request.error)
+            began = observation.begin(context)
+            try:
+                await abort(context, request.error)
+            finally:
+                observation.end(name, request.error.code.name, request.error.reason, began)
         return await method(request, context)
 
     return answered

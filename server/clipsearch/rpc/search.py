@@ -3,7 +3,8 @@
 from clipsearch.errors import ClipsearchError, NoIndex
 from clipsearch.ports import Priority
 from clipsearch.rpc import convert
-from clipsearch.rpc.status import Context, answers_errors, to_status
+from clipsearch.rpc.observed import Context, Observed
+from clipsearch.rpc.status import answers_errors, to_status
 from clipsearch.services.call import Call
 from clipsearch.services.query import SearchQuery
 from clipsearch.services.search import Found, SearchService
@@ -11,7 +12,7 @@ from clipsearch.v1 import common_pb2, search_pb2_grpc
 from clipsearch.v1 import search_pb2 as pb
 
 
-class SearchServicer(search_pb2_grpc.SearchServiceServicer):
+class SearchServicer(Observed, search_pb2_grpc.SearchServiceServicer):
     """The search RPCs; without an index they answer NO_INDEX."""
 
     def __init__(self, service: SearchService | None) -> None:

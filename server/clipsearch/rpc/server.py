@@ -1,5 +1,6 @@
 """The gRPC server: options, services, health and reflection."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from google.longrunning import operations_pb2, operations_pb2_grpc
@@ -13,6 +14,7 @@ from clipsearch.errors import ConfigError
 from clipsearch.rpc.catalogue import CatalogueServicer
 from clipsearch.rpc.embedding import EmbeddingServicer
 from clipsearch.rpc.gate import Gate
+from clipsearch.rpc.observed import Observation
 from clipsearch.rpc.operations import OperationsServicer
 from clipsearch.rpc.reading import forgiving
 from clipsearch.rpc.search import SearchServicer
@@ -60,9 +62,12 @@ class RpcServer:
         search: SearchServicer,
         catalogue: CatalogueServicer,
         operations: OperationsServicer,
+        *,
+        observation: Observation,
+        interceptors: Sequence[aio.ServerInterceptor] = (),
     ) -> None:
         self._server = aio.server(
-            interceptors=() if options.gate is None else (options.gate,),
+            interceptors=interceptors if options.gate is None else (*interceptors, options.gate),
             options=(
                 ("grpc.max_receive_message_length", options.max_message_bytes),
                 ("grpc.max_send_message_length", options.max_message_bytes),
@@ -74,7 +79,9 @@ class RpcServer:
                 ("grpc.so_reuseport", 0),
             ),
         )
-        services = forgiving(self._server)
+        for servicer in (embedding, search, catalogue, operations):
+            servicer.observation = observation
+        services = forgiving(self._server, observation)
         embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(embedding, services)
         search_pb2_grpc.add_SearchServiceServicer_to_server(search, services)
         catalogue_pb2_grpc.add_CatalogueServiceServicer_to_server(catalogue, services)
@@ -87,6 +94,8 @@ class RpcServer:
             )
         self._listen = options.listen
         self._certificates = options.certificates
+        self.serving = False
+        """What health says of the whole server."""
 
     async def start(self) -> int:
         """Bind and accept calls, reporting NOT_SERVING; returns the port. Raises ConfigError where it can't bind."""
@@ -103,12 +112,14 @@ class RpcServer:
 
     async def report(self, serving: bool, *, search: bool) -> None:
         """Set the health of the whole server and of each service; ``search`` is False without a data directory."""
+        self.serving = serving
         with_data = serving and search
         for service, up in (("", serving), (EMBEDDING, serving), (SEARCH, with_data), (CATALOGUE, with_data)):
             await self._health.set(service, Status.SERVING if up else Status.NOT_SERVING)
 
     async def stop(self, grace_s: float) -> None:
         """Report NOT_SERVING for good, refuse new calls, and give running ones ``grace_s`` seconds."""
+        self.serving = False
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace_s)
 

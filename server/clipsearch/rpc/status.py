@@ -8,16 +8,16 @@ from typing import Any, NoReturn, TypeVar
 import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
-from grpc import aio
 
 from clipsearch.errors import DOMAIN, ClipsearchError, Code
+from clipsearch.rpc.observed import Context, Observed
+from clipsearch.telemetry.requests import HEADER, current_id
 
 logger = logging.getLogger(__name__)
 
-Self = TypeVar("Self")
+Self = TypeVar("Self", bound=Observed)
 Request = TypeVar("Request")
 Response = TypeVar("Response")
-Context = aio.ServicerContext[Any, Any]
 
 # Where grpc carries a google.rpc.Status beside its own code and message.
 DETAILS_KEY = "grpc-status-details-bin"
@@ -49,9 +49,11 @@ def _packed(detail: Any) -> any_pb2.Any:
 
 
 async def abort(context: Context, error: BaseException) -> NoReturn:
-    """End the call with the error's status."""
+    """End the call with the error's status, which names the request."""
     status = to_status(error)
-    trailer = ((DETAILS_KEY, status.SerializeToString()),)
+    request_id = current_id()
+    status.details.append(_packed(error_details_pb2.RequestInfo(request_id=request_id)))
+    trailer = ((DETAILS_KEY, status.SerializeToString()), (HEADER, request_id))
     await context.abort(_GRPC_CODES[status.code], status.message, trailer)
 
 
@@ -60,18 +62,34 @@ def answers_errors(
 ) -> Callable[[Self, Request, Context], Coroutine[Any, Any, Response]]:
     """Wrap a servicer's method so that what it raises becomes a status; unforeseen exceptions are logged.
 
+    The call is observed as well, see ``observed``.
+
     A plain wrapper rather than an interceptor: an interceptor costs each call a second handler object and coroutine.
     """
 
     async def wrapper(self: Self, request: Request, context: Context) -> Response:
+        began, code, reason = self.observation.begin(context), "OK", ""
         try:
             return await method(self, request, context)
         except ClipsearchError as error:
+            code, reason = error.code.name, error.reason
             await abort(context, error)
-        except (asyncio.CancelledError, aio.AbortError):
+        except asyncio.CancelledError:
+            code = _cancelled_by(context)
             raise
         except Exception as error:
+            code, reason = Code.INTERNAL.name, ClipsearchError.reason
             logger.exception("unforeseen exception in %s", method.__qualname__)
             await abort(context, error)
+        finally:
+            self.observation.end(name, code, reason, began)
 
+    name = method.__name__
     return wrapper
+
+
+def _cancelled_by(context: Context) -> str:
+    """The code that a cancelled call ends with: its deadline's, or that of a caller who went away."""
+    remaining = context.time_remaining()
+    late = remaining is not None and remaining <= 0.0
+    return (grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED).name

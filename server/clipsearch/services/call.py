@@ -4,16 +4,26 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from clipsearch.batching.places import Demand
 from clipsearch.ports import Priority
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request's standing: how urgent, and until when somebody waits. Times are on ``time.monotonic``."""
+    """One request's standing: who asks, how urgent it is, and until when somebody waits.
+
+    Times are on ``time.monotonic``, so that nothing expires or lives for ever because somebody sets the clock.
+    """
 
     priority: Priority = Priority.INTERACTIVE
     deadline: float = float("inf")
     started: float = field(default_factory=time.monotonic)
+    caller: str = ""
+    """Whoever shares the server fairly with others: see ``rpc.callers``."""
+
+    def demand(self, cost: int = 1, held_bytes: int = 0, ready_s: float = 0.0) -> Demand:
+        """What this call asks of a lane for one item."""
+        return Demand(self.priority, self.caller, self.deadline, cost, held_bytes, ready_s)
 
 
 @dataclass(slots=True)

@@ -184,12 +184,11 @@ class CatalogueService:
         self._recall.forget(collection)
 
     async def _write(self, collection: Collection, mutation: Mutation, size: int, call: Call) -> Applied:
-        self._lane.admission.enter(call.priority)
-        try:
-            item = Write(collection, mutation)
-            answer = await self._lane.submit(item, length=max(1, size), priority=call.priority, deadline=call.deadline)
-        finally:
-            self._lane.admission.leave()
+        item, cost = Write(collection, mutation), max(1, size)
+        with self._lane.admission.enter(call.demand(cost)):
+            answer = await self._lane.submit(
+                item, length=cost, priority=call.priority, deadline=call.deadline, caller=call.caller
+            )
         return answer.output
 
     async def _embedded(

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -75,7 +76,9 @@ class Operations:
     def start(self, about: About, work: Work) -> Operation:
         """Start a job; raises OperationRunning where one of its kind works on the same subject."""
         operation = Operation(f"operations/{about.kind}-{about.subject}-{uuid.uuid4().hex[:12]}", about)
-        thread = threading.Thread(target=self._run, args=(operation, work), name=operation.name, daemon=True)
+        # In the context of the call, so that what the job logs names the request that asked for it.
+        run = copy_context().run
+        thread = threading.Thread(target=run, args=(self._run, operation, work), name=operation.name, daemon=True)
         with self._lock:
             if self._closed:
                 operation.cancelled.set()
