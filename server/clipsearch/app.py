@@ -82,8 +82,8 @@ class App:
     def __init__(self, settings: Settings, tracing: "Tracing | None" = None) -> None:
         """Load the models and open the collections; seconds, and no port is open yet.
 
-        ``tracing`` is used instead of what the settings say. Raises ConfigError, UnusableBundle, UnusableIndex or
-        DeviceUnavailable.
+        ``tracing`` is used instead of what the settings say. Raises UnusableBundle, UnusableIndex, DeviceUnavailable
+        or ConfigError.
         """
         self.settings = settings
         # First, since it is quick and what is wrong with it should be told before the models are read.

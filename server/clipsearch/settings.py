@@ -163,10 +163,10 @@ class Settings(BaseSettings):
 
     @field_validator("listen", "metrics_listen")
     @classmethod
-    def _host_and_port(cls, value: str | None, info: ValidationInfo) -> str | None:
+    def _host_and_port(cls, value: str | None, field: ValidationInfo) -> str | None:
         if value is None:
             return None
-        if info.field_name == "listen" and value.startswith(_UNIX) and len(value) > len(_UNIX):
+        if field.field_name == "listen" and value.startswith(_UNIX) and len(value) > len(_UNIX):
             return value
         host, _, port = value.rpartition(":")
         if not host or not port.isdecimal() or int(port) > 65535:

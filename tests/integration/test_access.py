@@ -1,8 +1,9 @@
 """Keys, scopes and rates on a real server: which call is refused, with which code and reason."""
 
+import asyncio
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -182,9 +183,17 @@ async def test_the_asyncio_client_sends_its_key_with_calls_and_streams(site: Sit
         assert (await client.embed_text("x")).vector.shape
         results = [result async for _, result in client.stream_embed([("a", "x"), ("b", "y")])]
     assert not [result for result in results if isinstance(result, ClientError)]
+
+
+async def test_a_stream_without_a_key_is_told_so_though_it_has_not_sent_a_thing(site: Site) -> None:
+    async def nothing_yet() -> AsyncIterator[tuple[str, str]]:
+        # A message under way when the refusal comes would lose its status: grpc/grpc#36066.
+        await asyncio.Event().wait()
+        yield "a", "x"
+
     async with AsyncClient(site.running.address, retry=ONCE) as client:
         with pytest.raises(Unauthenticated):
-            [result async for _, result in client.stream_embed([("a", "x")])]
+            [result async for _, result in client.stream_embed(nothing_yet())]
 
 
 def test_a_revoked_key_is_refused_from_the_reload_on_and_a_new_one_taken(

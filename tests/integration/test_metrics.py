@@ -1,8 +1,15 @@
 """The metrics of a real server, as Prometheus and ``clipsearch top`` get them."""
 
 import asyncio
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import termios
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import grpc
@@ -11,13 +18,17 @@ import pytest
 from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
+from clipsearch.access.file import editing
+from clipsearch.access.keys import new_key
+from clipsearch.access.scopes import Scope
 from clipsearch.app import App
 from clipsearch.cli.scrape import Scrape, scrape
 from clipsearch.cli.shell import shell
-from clipsearch.client import Client, InvalidArgument, NewItem
+from clipsearch.client import Client, InvalidArgument, NewItem, RetryPolicy, Unauthenticated
 from clipsearch.errors import ConfigError
 from clipsearch.settings import Settings
 from clipsearch.telemetry import metrics
+from clipsearch.telemetry.requests import HEADER
 from tests.integration.support import SAMPLE_BUNDLE, Running
 from tests.unit.promql import OTHERS, VALUES
 
@@ -110,6 +121,24 @@ def test_a_message_that_cannot_be_read_is_a_call_that_failed(watched: Running) -
     assert _look(watched).total("clipsearch_requests_total", method="GetItem", code="INVALID_ARGUMENT") == before + 1
 
 
+def test_calls_that_the_gate_refuses_are_counted_and_named(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    with editing(keys) as known:
+        known.append(new_key("test", (Scope.READ,), None, "now")[1])
+    with Running(_settings(tmp_path / "data", keys_file=keys)) as running:
+        with Client(running.address, retry=RetryPolicy(max_attempts=1)) as client, pytest.raises(Unauthenticated):
+            client.embed_text("x")
+        with grpc.insecure_channel(running.address) as channel:
+            for name in ("/made.Up/One", "/made.Up/Another"):
+                with pytest.raises(grpc.RpcError) as caught:
+                    channel.unary_unary(name)(b"", timeout=20)
+        seen = _look(running)
+    assert seen.total("clipsearch_requests_total", method="EmbedText", code="UNAUTHENTICATED") == 1
+    assert seen.total("clipsearch_requests_total", method="unknown", code="UNAUTHENTICATED") == 2
+    assert seen.total("clipsearch_requests_total") == 3, "names that strangers make up get no series of their own"
+    assert dict(caught.value.trailing_metadata())[HEADER]  # type: ignore[attr-defined]
+
+
 def test_lanes_and_stages_add_up(watched: Running) -> None:
     seen = _look(watched)
     texts = seen.total("clipsearch_batch_items_sum", lane="text")
@@ -158,6 +187,37 @@ def test_top_prints_one_frame_of_80_columns(watched: Running) -> None:
 
 
 SEQUENCE = "clipsearch_collection_sequence_number"
+
+
+def test_the_live_view_goes_on_until_it_is_interrupted_and_leaves_its_last_frame(watched: Running) -> None:
+    ours, its = pty.openpty()
+    termios.tcsetwinsize(its, (40, 80))
+    command = [sys.executable, "-m", "clipsearch", "top", "--every", "0.1", "--metrics", _endpoint(watched)]
+    process = subprocess.Popen(command, stdin=its, stdout=its, stderr=its)
+    os.close(its)
+    try:
+        seen = _read_until(ours, lambda text: text.count("SERVING") >= 3)
+        assert "\x1b[?1049h" in seen, "on the terminal's other screen"
+        process.send_signal(signal.SIGINT)
+        last = _read_until(ours, lambda text: "default " in text.rpartition("\x1b[?1049l")[2]).rpartition(
+            "\x1b[?1049l"
+        )[2]
+        assert process.wait(timeout=30) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+    assert "SERVING" in last
+    assert "Traceback" not in last
+
+
+def _read_until(terminal: int, enough: Callable[[str], bool]) -> str:
+    """What was written to a terminal, from now until it is enough; fails after half a minute without anything."""
+    text = ""
+    while not enough(text):
+        assert select.select([terminal], [], [], 30.0)[0], text
+        text += os.read(terminal, 65536).decode(errors="replace")
+    return text
 
 
 def test_top_of_nothing_says_so(unused_port: int) -> None:

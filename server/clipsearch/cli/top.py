@@ -34,17 +34,18 @@ def top(metrics: str, every: float, once: bool) -> None:
     time.sleep(every)
     console = Console()
     shown = Window(before, scrape(metrics))
+    rendered = frame(shown, metrics)
     if once:
-        console.print(frame(shown, metrics))
+        console.print(rendered)
         return
     try:
-        with Live(frame(shown, metrics), console=console, screen=True, auto_refresh=False) as live:
+        with Live(rendered, console=console, screen=True, auto_refresh=False) as live:
             while True:
                 time.sleep(every)
                 shown, rendered = _next(shown, metrics)
                 live.update(rendered, refresh=True)
     except KeyboardInterrupt:
-        console.print(frame(shown, metrics))
+        console.print(rendered)
 
 
 def _next(shown: Window, metrics: str) -> "tuple[Window, RenderableType]":

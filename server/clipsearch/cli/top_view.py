@@ -10,6 +10,8 @@ from rich.text import Text
 from clipsearch.cli.scrape import Window
 
 MIB = 2**20
+NAME_WIDTH = 7
+"""What is kept of a row's name in a terminal that is narrower than 80 columns, where figures are cut."""
 
 
 def frame(window: Window, address: str) -> RenderableType:
@@ -126,7 +128,7 @@ def _collections(window: Window) -> Table:
 
 def _table(first: str, others: Sequence[str]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", expand=True)
-    table.add_column(first, overflow="ellipsis", no_wrap=True, ratio=1)
+    table.add_column(first, overflow="ellipsis", no_wrap=True, ratio=1, min_width=NAME_WIDTH)
     for other in others:
         table.add_column(other, justify="right", no_wrap=True)
     return table

@@ -17,9 +17,9 @@ from clipsearch.access.rates import TokenBucket
 from clipsearch.access.scopes import Scope
 from clipsearch.errors import AdminClosed, ClipsearchError, KeyMissing
 from clipsearch.rpc.callers import name_by_key
-from clipsearch.rpc.observed import Context
-from clipsearch.rpc.scopes import scope_of
-from clipsearch.rpc.status import abort
+from clipsearch.rpc.observed import Context, Observation, Observed
+from clipsearch.rpc.scopes import SCOPES, scope_of
+from clipsearch.rpc.status import refuse
 
 _HEADER = "authorization"
 _SCHEME = "bearer "
@@ -28,8 +28,11 @@ _SCHEME = "bearer "
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
-class Gate(aio.ServerInterceptor):
-    """``keyring`` None: everybody may come in; ``admin`` False: nobody may call what needs the admin scope."""
+class Gate(aio.ServerInterceptor, Observed):
+    """What it refuses is observed as what servicers answer is.
+
+    ``keyring`` None: everybody may come in; ``admin`` False: nobody may call what needs the admin scope.
+    """
 
     def __init__(self, keyring: Keyring | None, *, admin: bool) -> None:
         self.keyring = keyring
@@ -43,7 +46,7 @@ class Gate(aio.ServerInterceptor):
         try:
             holder = self._admit(handler_call_details)
         except ClipsearchError as error:
-            return _refusing(error)
+            return _refusing(error, handler_call_details, self.observation)
         handler = await continuation(handler_call_details)
         if holder is not None and holder.bucket is not None and handler is not None and handler.request_streaming:
             return _paced(handler, holder.bucket)
@@ -69,12 +72,15 @@ def _sent_key(metadata: Any) -> str:
     raise KeyMissing("this server takes calls with an API key only, sent as metadata `authorization: Bearer KEY`")
 
 
-def _refusing(error: ClipsearchError) -> Handler:
-    async def refuse(_: Any, context: Context) -> None:
-        await abort(context, error)
+def _refusing(error: ClipsearchError, call: Any, observation: Observation) -> Handler:
+    # Names that strangers make up are one: each name that observers hear is kept for good.
+    name = call.method.rpartition("/")[2] if call.method in SCOPES else "unknown"
+
+    async def refused(_: Any, context: Context) -> None:
+        await refuse(context, error, name, observation)
 
     # Of streams, whatever the method is: a handler of single messages would wait for the message first.
-    return grpc.stream_stream_rpc_method_handler(refuse)
+    return grpc.stream_stream_rpc_method_handler(refused)
 
 
 def _paced(handler: Handler, bucket: TokenBucket) -> Handler:

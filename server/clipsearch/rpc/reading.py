@@ -17,7 +17,7 @@ from grpc import aio
 
 from clipsearch.errors import MalformedMessage
 from clipsearch.rpc.observed import Context, Observation
-from clipsearch.rpc.status import abort
+from clipsearch.rpc.status import abort, refuse
 
 Behaviour = Callable[..., Any]
 
@@ -95,11 +95,7 @@ def _reads_one(method: Behaviour, name: str, observation: Observation) -> Behavi
 
     async def answered(request: Any, context: Context) -> Any:
         if type(request) is Unreadable:
-            began = observation.begin(context)
-            try:
-                await abort(context, request.error)
-            finally:
-                observation.end(name, request.error.code.name, request.error.reason, began)
+            await refuse(context, request.error, name, observation)
         return await method(request, context)
 
     return answered

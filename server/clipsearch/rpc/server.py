@@ -14,7 +14,7 @@ from clipsearch.errors import ConfigError
 from clipsearch.rpc.catalogue import CatalogueServicer
 from clipsearch.rpc.embedding import EmbeddingServicer
 from clipsearch.rpc.gate import Gate
-from clipsearch.rpc.observed import Observation
+from clipsearch.rpc.observed import Observation, Observed
 from clipsearch.rpc.operations import OperationsServicer
 from clipsearch.rpc.reading import forgiving
 from clipsearch.rpc.search import SearchServicer
@@ -67,7 +67,8 @@ class RpcServer:
         interceptors: Sequence[aio.ServerInterceptor] = (),
     ) -> None:
         self._server = aio.server(
-            interceptors=interceptors if options.gate is None else (*interceptors, options.gate),
+            # Traces hold refused calls too.
+            interceptors=(*interceptors, *(() if options.gate is None else (options.gate,))),
             options=(
                 ("grpc.max_receive_message_length", options.max_message_bytes),
                 ("grpc.max_send_message_length", options.max_message_bytes),
@@ -79,8 +80,11 @@ class RpcServer:
                 ("grpc.so_reuseport", 0),
             ),
         )
-        for servicer in (embedding, search, catalogue, operations):
-            servicer.observation = observation
+        observed: list[Observed] = [embedding, search, catalogue, operations]
+        if options.gate is not None:
+            observed.append(options.gate)
+        for one in observed:
+            one.observation = observation
         services = forgiving(self._server, observation)
         embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(embedding, services)
         search_pb2_grpc.add_SearchServiceServicer_to_server(search, services)

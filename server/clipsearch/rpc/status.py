@@ -10,7 +10,7 @@ from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from clipsearch.errors import DOMAIN, ClipsearchError, Code
-from clipsearch.rpc.observed import Context, Observed
+from clipsearch.rpc.observed import Context, Observation, Observed
 from clipsearch.telemetry.requests import HEADER, current_id
 
 logger = logging.getLogger(__name__)
@@ -57,6 +57,12 @@ async def abort(context: Context, error: BaseException) -> NoReturn:
     await context.abort(_GRPC_CODES[status.code], status.message, trailer)
 
 
+async def refuse(context: Context, error: ClipsearchError, name: str, observation: Observation) -> NoReturn:
+    """End a call that no servicer gets to see, of the method ``name``; it is observed as theirs are."""
+    observation.end(name, error.code.name, error.reason, observation.begin(context))
+    await abort(context, error)
+
+
 def answers_errors(
     method: Callable[[Self, Request, Context], Coroutine[Any, Any, Response]],
 ) -> Callable[[Self, Request, Context], Coroutine[Any, Any, Response]]:
@@ -68,21 +74,22 @@ def answers_errors(
     """
 
     async def wrapper(self: Self, request: Request, context: Context) -> Response:
+        failure: Exception
         began, code, reason = self.observation.begin(context), "OK", ""
         try:
             return await method(self, request, context)
         except ClipsearchError as error:
-            code, reason = error.code.name, error.reason
-            await abort(context, error)
+            code, reason, failure = error.code.name, error.reason, error
         except asyncio.CancelledError:
             code = _cancelled_by(context)
             raise
         except Exception as error:
-            code, reason = Code.INTERNAL.name, ClipsearchError.reason
+            code, reason, failure = Code.INTERNAL.name, ClipsearchError.reason, error
             logger.exception("unforeseen exception in %s", method.__qualname__)
-            await abort(context, error)
         finally:
+            # Before the caller hears of it: whoever then looks at the metrics finds the call there.
             self.observation.end(name, code, reason, began)
+        return await abort(context, failure)
 
     name = method.__name__
     return wrapper
