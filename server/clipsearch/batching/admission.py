@@ -17,7 +17,7 @@ from typing import NoReturn
 from clipsearch.batching.forecast import Forecast
 from clipsearch.batching.places import NEVER, Demand, Place
 from clipsearch.batching.retrying import RetryAdvice
-from clipsearch.batching.shares import Share, over_share
+from clipsearch.batching.shares import Share, never_over, over_share
 from clipsearch.errors import (
     CallerOverShare,
     ClipsearchError,
@@ -55,6 +55,7 @@ class Admission:
         self._lane = lane
         self._retry = RetryAdvice(clock)
         self._capacity, self._max_bytes = capacity, max_bytes
+        self._roomy = never_over(capacity), never_over(max_bytes)
         self._bulk = max(1, int(capacity * BULK_SHARE_OF_PLACES)), int(max_bytes * BULK_SHARE_OF_PLACES)
         self._all = Share()
         self._callers: dict[str, Share] = {}
@@ -71,6 +72,14 @@ class Admission:
         """Bytes that they hold."""
         return self._all.held_bytes
 
+    @property
+    def crowded(self) -> bool:
+        """Whether it matters who calls: up to one batch inside, everybody goes with the next one.
+
+        To ask gRPC for the peer takes as long as a dozen other things that are done for a call.
+        """
+        return self._forecast is None or self._all.places >= self._forecast.batch_items
+
     def enter(self, demand: Demand) -> Place:
         """Take a place.
 
@@ -78,7 +87,7 @@ class Admission:
         ShuttingDown after ``close``.
         """
         self._check(demand)
-        return self._take(demand, self._limit_s(demand))
+        return self._take(demand, None if demand.deadline == NEVER else self._limit_s(demand))
 
     def enter_together(self, demands: Sequence[Demand]) -> list[Place]:
         """Take a place for each item of a batch, or for none: raises as ``enter``. They share caller and deadline."""
@@ -123,10 +132,8 @@ class Admission:
     def left(self, demand: Demand) -> None:
         """Give back what a demand holds; by its place only."""
         mine = self._callers[demand.caller]
-        for share in (self._all, mine):
-            share.places -= demand.count
-            share.held_bytes -= demand.held_bytes
-            share.cost[demand.priority] -= demand.cost
+        self._all.add(demand.priority, -demand.count, -demand.held_bytes, -demand.cost)
+        mine.add(demand.priority, -demand.count, -demand.held_bytes, -demand.cost)
         if not mine.places:
             del self._callers[demand.caller]
         if self._waiting:
@@ -180,6 +187,8 @@ class Admission:
         if held.held_bytes > 0 and held.held_bytes + size > max_bytes:
             more = {"capacity_bytes": str(max_bytes), "requested_bytes": str(size)}
             return QueueFull, f"the {self._lane} lane holds as many bytes as it may", more
+        if held.places + count <= self._roomy[0] and held.held_bytes + size <= self._roomy[1]:
+            return None
         mine = self._callers.get(demand.caller)
         if mine is not None and (
             over_share(mine.places, count, held.places, self._capacity)
@@ -194,7 +203,7 @@ class Admission:
 
         Raises DeadlineUnreachable where that is after its deadline, and DeadlineExpired where this passed already.
         """
-        if demand.deadline == NEVER or self._forecast is None:
+        if self._forecast is None or demand.deadline == NEVER:
             return None
         left_s = demand.deadline - self.clock()
         if left_s <= 0.0:
@@ -237,10 +246,8 @@ class Admission:
         mine = self._callers.get(demand.caller)
         if mine is None:
             mine = self._callers[demand.caller] = Share()
-        for share in (self._all, mine):
-            share.places += demand.count
-            share.held_bytes += demand.held_bytes
-            share.cost[demand.priority] += demand.cost
+        self._all.add(demand.priority, demand.count, demand.held_bytes, demand.cost)
+        mine.add(demand.priority, demand.count, demand.held_bytes, demand.cost)
         return Place(self, demand, limit_s)
 
     def _wake(self) -> None:

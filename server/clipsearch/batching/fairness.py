@@ -94,7 +94,10 @@ class FairQueue(Generic[Entry]):
             if place == 0:
                 self._now = max(self._now, waiting.served)
             waiting.served += entry.length
-            self.discard(entry)
+            del waiting.entries[entry]
+            if not waiting.entries:
+                del self._callers[entry.caller]
+            self._length -= 1
 
     def oldest(self) -> float:
         """When the entry that waits longest came; the queue must not be empty."""

@@ -15,7 +15,7 @@ from clipsearch.batching.policy import BatchPolicy
 from clipsearch.ports import Clock, Priority
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Running:
     """A batch that runs now: its priority, its cost without and with padding, and when it began on the lane's clock."""
 
@@ -32,6 +32,8 @@ class Forecast:
         self.model = CostModel()
         self.correction = Correction()
         self.running: list[Running | None] = [None] * workers
+        self.batch_items = policy.max_items
+        """Most items of a batch."""
         self._policy = policy
         self._clock = clock
         self._item_cost = 1.0  # decaying mean, padding included

@@ -54,6 +54,11 @@ class Place:
         if kind is None or took_s > self._limit_s:
             self._admission.held_prediction(held=took_s <= self._limit_s)
 
+    @property
+    def caller(self) -> str:
+        """Whose it is."""
+        return self._demand.caller
+
     def leave(self) -> None:
         """Give the place back without a word on how long it took."""
         if self._held:

@@ -24,6 +24,17 @@ class Share:
     cost: dict[Priority, int] = field(default_factory=lambda: dict.fromkeys(Priority, 0))
     """Of items that hold a place: waiting, running, or still being prepared."""
 
+    def add(self, priority: Priority, count: int, held_bytes: int, cost: int) -> None:
+        """Note what is held from now on; negative numbers for what is no more."""
+        self.places += count
+        self.held_bytes += held_bytes
+        self.cost[priority] += cost
+
+
+def never_over(limit: int) -> int:
+    """Return up to how much all together may hold for ``over_share`` to be false whoever holds it."""
+    return limit * TIMES_FREE // (TIMES_FREE + 1)
+
 
 def over_share(held: int, more: int, total: int, limit: int) -> bool:
     """Whether a caller who holds ``held`` of ``limit``, of which all hold ``total``, may not take ``more``.

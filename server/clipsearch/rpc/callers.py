@@ -27,9 +27,19 @@ def name_by_header(metadata: Iterable[tuple[str, str | bytes]], header: str) -> 
             return
 
 
-def caller_of(context: aio.ServicerContext[Any, Any]) -> str:
-    """Return who makes the call at hand."""
-    return _named.get() or _address(context.peer())
+class Caller:
+    """Tells who makes the call at hand, in the call's own task; asks gRPC once, and only if it is asked itself."""
+
+    __slots__ = ("_context", "_name")
+
+    def __init__(self, context: aio.ServicerContext[Any, Any]) -> None:
+        self._context, self._name = context, ""
+
+    def __call__(self) -> str:
+        """Return the name."""
+        if not self._name:
+            self._name = _named.get() or _address(self._context.peer())
+        return self._name
 
 
 @functools.lru_cache(maxsize=4096)

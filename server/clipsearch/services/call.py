@@ -1,11 +1,16 @@
 """What every use case is told about the call it serves, and where it writes the time it spent."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from clipsearch.batching.admission import Admission
 from clipsearch.batching.places import Demand
 from clipsearch.ports import Priority
+
+
+def _nobody() -> str:
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +23,13 @@ class Call:
     priority: Priority = Priority.INTERACTIVE
     deadline: float = float("inf")
     started: float = field(default_factory=time.monotonic)
-    caller: str = ""
-    """Whoever shares the server fairly with others: see ``rpc.callers``."""
+    who: Callable[[], str] = _nobody
+    """Tells whoever shares the server fairly with others, see ``rpc.callers``; empty where nobody knows."""
 
-    def demand(self, cost: int = 1, held_bytes: int = 0, ready_s: float = 0.0) -> Demand:
-        """What this call asks of a lane for one item."""
-        return Demand(self.priority, self.caller, self.deadline, cost, held_bytes, ready_s)
+    def demand(self, admission: Admission, cost: int = 1, held_bytes: int = 0, ready_s: float = 0.0) -> Demand:
+        """What this call asks of a lane for one item; its caller has a name only where one is needed."""
+        caller = self.who() if admission.crowded else ""
+        return Demand(self.priority, caller, self.deadline, cost, held_bytes, ready_s)
 
 
 @dataclass(slots=True)

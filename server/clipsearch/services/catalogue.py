@@ -185,9 +185,10 @@ class CatalogueService:
 
     async def _write(self, collection: Collection, mutation: Mutation, size: int, call: Call) -> Applied:
         item, cost = Write(collection, mutation), max(1, size)
-        with self._lane.admission.enter(call.demand(cost)):
+        admission = self._lane.admission
+        with admission.enter(call.demand(admission, cost)) as place:
             answer = await self._lane.submit(
-                item, length=cost, priority=call.priority, deadline=call.deadline, caller=call.caller
+                item, length=cost, priority=call.priority, deadline=call.deadline, caller=place.caller
             )
         return answer.output
 

@@ -116,8 +116,8 @@ class EmbedService:
 
         Raises the preprocessor's errors, what the lane's admission raises, and DeadlineExpired.
         """
-        with self._image_lane.admission.enter(self._demand_of_images([data], call)[0]):
-            return await self._image(data, call, probe)
+        with self._image_lane.admission.enter(self._demand_of_images([data], call)[0]) as place:
+            return await self._image(data, call, probe, place)
 
     async def batch(
         self, inputs: Sequence[EmbedInput | ClipsearchError], call: Call
@@ -147,16 +147,17 @@ class EmbedService:
             self._limits.check_text(item.text)
             with await self._text_lane.admission.enter_when_free(self._demand_of_text(item.text, call)) as place:
                 return await self._text(item.text, call, None, place)
-        with await self._image_lane.admission.enter_when_free(self._demand_of_images([item.data], call)[0]):
-            return await self._image(item.data, call, None)
+        with await self._image_lane.admission.enter_when_free(self._demand_of_images([item.data], call)[0]) as place:
+            return await self._image(item.data, call, None, place)
 
     def _demand_of_text(self, text: str, call: Call) -> Demand:
         """Estimated, since whoever is refused should not be tokenised first: some four bytes are a token."""
-        return call.demand(min(2 + len(text) // 4, self._tokenizer.context_length))
+        return call.demand(self._text_lane.admission, min(2 + len(text) // 4, self._tokenizer.context_length))
 
     def _demand_of_images(self, pictures: Sequence[bytes], call: Call) -> list[Demand]:
         ready_s = 0.0 if call.deadline == NEVER else self._preparation.finish_s([len(data) for data in pictures])
-        return [call.demand(1, len(data) + self._pixel_bytes, ready_s) for data in pictures]
+        admission = self._image_lane.admission
+        return [call.demand(admission, 1, len(data) + self._pixel_bytes, ready_s) for data in pictures]
 
     @staticmethod
     def _entered(admission: Admission, demands: Sequence[Demand], stack: ExitStack) -> Iterator[Place]:
@@ -169,7 +170,7 @@ class EmbedService:
         try:
             with place:
                 if isinstance(item, ImageInput):
-                    return await self._image(item.data, call, None)
+                    return await self._image(item.data, call, None, place)
                 self._limits.check_text(item.text)
                 return await self._text(item.text, call, None, place)
         except ClipsearchError as error:
@@ -188,15 +189,15 @@ class EmbedService:
             length=length,
             priority=call.priority,
             deadline=call.deadline,
-            caller=call.caller,
+            caller=place.caller,
         )
         return _embedded(answer, tokens.truncated, finished - started)
 
-    async def _image(self, data: bytes, call: Call, probe: Probe | None) -> Embedded:
+    async def _image(self, data: bytes, call: Call, probe: Probe | None, place: Place) -> Embedded:
         submitted = time.monotonic()
         try:
             pixels, started, finished = await self._preparation.run(
-                self._decode, data, priority=call.priority, deadline=call.deadline, caller=call.caller
+                self._decode, data, priority=call.priority, deadline=call.deadline, caller=place.caller
             )
         except ClipsearchError as error:
             error.field = error.field or "image"
@@ -205,7 +206,7 @@ class EmbedService:
         self._preparation.took(len(data), finished - started)
         self._preprocessed("image", started, finished)
         answer = await self._image_lane.submit(
-            Encode(pixels, probe), priority=call.priority, deadline=call.deadline, caller=call.caller
+            Encode(pixels, probe), priority=call.priority, deadline=call.deadline, caller=place.caller
         )
         embedded = _embedded(answer, False, finished - started)
         embedded.stages.queue_s += started - submitted

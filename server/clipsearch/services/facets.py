@@ -76,7 +76,7 @@ class FacetService:
         left = threading.Event()
         check = _Check(call.deadline, left)
         limit = value_limit or DEFAULT_VALUES
-        with self._admission.enter(call.demand()):
+        with self._admission.enter(call.demand(self._admission)):
             try:
                 loop = asyncio.get_running_loop()
                 return await loop.run_in_executor(self._thread, _count, reader, condition, fields, limit, check)

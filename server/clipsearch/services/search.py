@@ -201,9 +201,10 @@ class SearchService:
 
     async def _looked_up(self, target: Vector, probe: Probe, call: Call) -> tuple[Neighbours, Stages]:
         """Search with a vector that is there already."""
-        with self._lane.admission.enter(call.demand()):
+        admission = self._lane.admission
+        with admission.enter(call.demand(admission)) as place:
             answer = await self._lane.submit(
-                Lookup(target, probe), priority=call.priority, deadline=call.deadline, caller=call.caller
+                Lookup(target, probe), priority=call.priority, deadline=call.deadline, caller=place.caller
             )
         return answer.output, Stages(queue_s=answer.queued_s, search_s=answer.ran_s)
 
