@@ -69,8 +69,8 @@ class CostModel:
 MOST_MISSED: Final = 0.01
 """Part of the accepted that may take longer than they were predicted to, once corrected."""
 
-_STEP: Final = 0.05
-_LEAST, _MOST = 0.7, 2.0
+_STEP: Final = 0.08
+_FIRST, _LEAST, _MOST = 1.25, 0.8, 2.0
 
 
 class Correction:
@@ -82,7 +82,7 @@ class Correction:
     """
 
     def __init__(self) -> None:
-        self.factor = 1.0
+        self.factor = _FIRST
 
     def learn(self, *, held: bool) -> None:
         """Note that one prediction, stretched by the factor of that time, held, or did not."""

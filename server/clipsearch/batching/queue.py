@@ -13,6 +13,10 @@ from clipsearch.batching.fairness import FairQueue
 from clipsearch.batching.policy import BatchPolicy, choose, is_full
 from clipsearch.ports import Priority
 
+LOOKED_THROUGH = 4
+"""Batches' worth of items that a batch is chosen from. More would find more of like length, and would have long texts
+overtaken by so many later ones that nobody could tell when they are done."""
+
 Item = TypeVar("Item")
 Output = TypeVar("Output")
 
@@ -91,8 +95,15 @@ class LaneQueue(Generic[Item, Output]):
     def _take_from(self, priority: Priority, now: float, taken: Taken[Item, Output]) -> None:
         waiting = self._waiting(priority)
         window: list[Entry[Item, Output]] = []
-        for entry in waiting.first(4 * self._policy.max_items):
-            (taken.expired if entry.deadline <= now else window).append(entry)
+        cost = 0
+        for entry in waiting.first(LOOKED_THROUGH * self._policy.max_items):
+            if entry.deadline <= now:
+                taken.expired.append(entry)
+                continue
+            window.append(entry)
+            cost += entry.length
+            if cost >= LOOKED_THROUGH * self._policy.max_cost:
+                break
         if window:
             taken.batch = [window[i] for i in choose([entry.length for entry in window], self._policy)]
         for entry in taken.expired:

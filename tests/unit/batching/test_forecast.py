@@ -12,6 +12,7 @@ INTERACTIVE, BULK = Priority.INTERACTIVE, Priority.BULK
 def forecast(workers: int = 1, bulk_share: float = 0.2, now: float = 0.0) -> Forecast:
     """A lane of batches of up to ten items, 0.1 s for each item."""
     one = Forecast(BatchPolicy(10, 10, bulk_share=bulk_share), workers, lambda: now)
+    one.correction.factor = 1.0
     for _ in range(100):
         one.ran(10, 10, 1.0)
         one.ran(2, 2, 0.2)
