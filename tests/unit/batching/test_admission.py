@@ -244,8 +244,8 @@ def test_predictions_that_do_not_hold_are_stretched() -> None:
     admission, forecast = predicting(clock)
     before = forecast.correction.factor
     entered(admission, 5)
-    for _ in range(10):
-        with admission.enter(Demand(deadline=clock.now + 1.4)):
+    for _ in range(5):
+        with admission.enter(Demand(deadline=clock.now + 1.1)):
             clock.now += 2.0
     assert forecast.correction.factor > before * 1.3
 
