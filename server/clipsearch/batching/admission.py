@@ -212,26 +212,24 @@ class Admission:
         # Who is alone is let in whatever is predicted, so a wrong prediction is tested rather than believed for ever.
         if not self._all.places:
             return None
-        limit_s = self._predicted_s(demand, left_s)
+        limit_s = self._predicted_s(demand)
         if limit_s > left_s:
             said = {"predicted_s": f"{limit_s:.3f}", "remaining_s": f"{left_s:.3f}"}
             self._refuse(demand, DeadlineUnreachable, f"the {self._lane} lane would be done after the deadline", said)
         # How early those are done who have all the time says nothing about those who have not.
         return limit_s if limit_s > 0.5 * left_s else None
 
-    def _predicted_s(self, demand: Demand, left_s: float) -> float:
+    def _predicted_s(self, demand: Demand) -> float:
         """Seconds until the demand would be done, with everything ahead of it that could be."""
         assert self._forecast is not None, "asked before"
-        inside, cost = self._all.cost, float(demand.cost)
-        predicted_s = self._forecast.finish_s(demand.priority, cost, inside, ready_s=demand.ready_s)
         mine = self._callers.get(demand.caller)
         others = len(self._callers) - (mine is not None)
-        if predicted_s > left_s and others:
-            own = demand.cost + (0 if mine is None else mine.cost[demand.priority])
-            # In a fair queue, every other caller is served no more than this one before this one's last item.
-            ahead = float(own * (others + 1) - demand.cost)
-            predicted_s = self._forecast.finish_s(demand.priority, cost, inside, ready_s=demand.ready_s, ahead=ahead)
-        return predicted_s
+        own = demand.cost + (0 if mine is None else mine.cost[demand.priority])
+        # In a fair queue, every other caller is served no more than this one before this one's last item.
+        turns = own * (others + 1) - demand.cost if others else None
+        return self._forecast.finish_s(
+            demand.priority, demand.cost, self._all.cost, ready_s=demand.ready_s, turns=turns
+        )
 
     def _refuse(self, demand: Demand, kind: type[ClipsearchError], text: str, more: dict[str, str]) -> NoReturn:
         self.refused[kind.reason] += demand.count

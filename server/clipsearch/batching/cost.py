@@ -70,7 +70,7 @@ MOST_MISSED: Final = 0.01
 """Part of the accepted that may take longer than they were predicted to, once corrected."""
 
 _STEP: Final = 0.08
-_FIRST, _LEAST, _MOST = 1.25, 0.8, 2.0
+_FIRST, _LEAST, _MOST = 1.5, 0.8, 2.0
 
 
 class Correction:

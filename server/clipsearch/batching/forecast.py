@@ -51,13 +51,13 @@ class Forecast:
         inside: Mapping[Priority, float],
         *,
         ready_s: float = 0.0,
-        ahead: float | None = None,
+        turns: float | None = None,
     ) -> float:
         """Return the seconds in which an item of this cost will be done; 0 while too little is known.
 
         ``inside`` is the cost of what the lane has taken on already, by priority and with the running batches. Of the
-        item's own priority only ``ahead`` is served before it, where that is less. It cannot join the queue before
-        ``ready_s``.
+        item's own priority, ``turns`` is what all callers in turn are served before it; None where there is one caller.
+        It cannot join the queue before ``ready_s``.
         """
         if not self.model.trusted:
             return 0.0
@@ -71,8 +71,9 @@ class Forecast:
                 rest = max(0.0, self.model.predict(run.padded_cost) - (now - run.began))
             rests.append(rest)
         before = max(0.0, waiting[priority])
-        if ahead is not None:
-            before = min(before, ahead)
+        if turns is not None:
+            # Who takes turns is half served on average, so as much as is left of them comes anew meanwhile.
+            before = min(2.0 * before, turns)
         queue = before + cost
         queue += self._others(priority, queue, waiting)
         finish_s = max(self._drained_s(queue, rests), ready_s + self.model.predict(cost))

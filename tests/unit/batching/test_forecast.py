@@ -68,5 +68,6 @@ def test_nobody_is_done_before_the_input_is_ready() -> None:
 
 def test_a_turn_among_callers_comes_before_what_others_have_waiting() -> None:
     one = forecast()
-    assert one.finish_s(INTERACTIVE, 1, inside(1000), ahead=9.0) == pytest.approx(1.0, rel=0.1)
-    assert one.finish_s(INTERACTIVE, 1, inside(4), ahead=1e9) == pytest.approx(0.5, rel=0.1)
+    assert one.finish_s(INTERACTIVE, 1, inside(1000), turns=9.0) == pytest.approx(1.0, rel=0.1)
+    # Others who were half served are replaced meanwhile by others who take the same turns.
+    assert one.finish_s(INTERACTIVE, 1, inside(2), turns=1e9) == pytest.approx(0.5, rel=0.1)
