@@ -4,6 +4,7 @@ from google.protobuf.message import Message
 
 EMBED_TEXT = "/clipsearch.v1.EmbeddingService/EmbedText"
 EMBED_IMAGE = "/clipsearch.v1.EmbeddingService/EmbedImage"
+BATCH_EMBED = "/clipsearch.v1.EmbeddingService/BatchEmbed"
 SEARCH = "/clipsearch.v1.SearchService/Search"
 
 HEADERS = ("content-type: application/grpc", "te: trailers")

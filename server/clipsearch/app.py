@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from clipsearch.admittance import Admittance
+from clipsearch.batching.admission import UNBOUNDED
 from clipsearch.batching.lane import Lane
 from clipsearch.batching.policy import BatchPolicy
+from clipsearch.batching.preparation import Preparation
 from clipsearch.collection import CollectionOptions
 from clipsearch.data import DataDirectory
 from clipsearch.decoding import Decoding, image_limits
@@ -38,7 +40,7 @@ from clipsearch.services.operations import Operations
 from clipsearch.services.recall import RecallMonitor
 from clipsearch.services.search import SearchLane, SearchService
 from clipsearch.services.searcher import Searcher
-from clipsearch.settings import Settings
+from clipsearch.settings import MIB, Settings
 from clipsearch.telemetry.assembly import Telemetry
 from clipsearch.telemetry.collector import Sources
 from clipsearch.telemetry.meters import Stage
@@ -111,7 +113,7 @@ class App:
             preprocessor=self.decoding.preprocess,
             text_lane=lanes.text,
             image_lane=lanes.image,
-            decoders=self.decoding.threads,
+            preparation=Preparation(self.decoding.threads, self.decoding.count, bulk_share=settings.bulk_share),
             limits=limits,
             observers=self.telemetry.preprocess,
         )
@@ -154,7 +156,7 @@ class App:
             SearchServicer(search),
             CatalogueServicer(catalogue, self._facets, jobs),
             OperationsServicer(self.operations),
-            observation=Observation(self.telemetry.requests),
+            observation=Observation(self.telemetry.requests, settings.caller_header),
             interceptors=[tracing.interceptor(), AsGenerators()] if (tracing := self.telemetry.tracing) else [],
         )
 
@@ -317,18 +319,26 @@ def _lanes(
     text_policy = policy(settings.text_batch_items, settings.text_batch_tokens, settings.text_batch_overhead_tokens)
     image_policy = policy(settings.image_batch_items, settings.image_batch_items)
     search_policy = policy(settings.search_batch_items, settings.search_batch_items)
-    capacity, workers = settings.lane_capacity, encoder_workers(settings, encoders)
     searcher = None if data is None else Searcher(data, recall)
     run_text = functools.partial(encode_batch, encoders.text.encode, searcher)
     run_image = functools.partial(encode_batch, encoders.image.encode, searcher)
 
-    def lane(name: str, run: Any, policy: BatchPolicy, stage: Stage, workers: int = 1) -> Lane[Any, Any]:
+    def lane(name: str, run: Any, policy: BatchPolicy, stage: Stage, max_bytes: int = UNBOUNDED) -> Lane[Any, Any]:
+        workers = encoder_workers(settings, encoders) if stage == "encode" else 1
         observers = telemetry.lane(name, policy, stage, searched_s if stage == "encode" else None)
-        return Lane(name, run, policy, capacity=capacity, workers=workers, observers=observers)
+        return Lane(
+            name,
+            run,
+            policy,
+            capacity=settings.lane_capacity,
+            max_bytes=max_bytes,
+            workers=workers,
+            observers=observers,
+        )
 
     return Lanes(
-        text=lane("text", run_text, text_policy, "encode", workers),
-        image=lane("image", run_image, image_policy, "encode", workers),
+        text=lane("text", run_text, text_policy, "encode"),
+        image=lane("image", run_image, image_policy, "encode", settings.image_lane_mib * MIB),
         search=None if searcher is None else lane("search", searcher.lookup, search_policy, "search"),
         write=None if data is None else lane("write", write_batch, policy(WRITES, WRITE_ITEMS), "write"),
     )

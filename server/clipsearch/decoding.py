@@ -13,8 +13,8 @@ class Decoding:
     """``preprocess`` turns pictures into pixels on whatever thread calls it; ``threads`` are those for calls."""
 
     def __init__(self, settings: Settings, encoders: Encoders) -> None:
-        self._count = settings.decode_threads or settings.cores
-        self.threads = ThreadPoolExecutor(self._count, thread_name_prefix="decode")
+        self.count = settings.decode_threads or settings.cores
+        self.threads = ThreadPoolExecutor(self.count, thread_name_prefix="decode")
         self.isolated = _isolated(settings, encoders) if settings.decode_isolation == "process" else None
         """The processes; None where there are none."""
         self.preprocess: ImagePreprocessor = self.isolated or encoders.preprocessor
@@ -22,7 +22,7 @@ class Decoding:
     def start(self) -> None:
         """Have the processes ready; raises ConfigError where they do not start."""
         if self.isolated is not None:
-            self.isolated.start(self._count)
+            self.isolated.start(self.count)
 
     def stop(self) -> None:
         """End threads and processes, once nobody needs them any more."""

@@ -365,6 +365,22 @@ class QueueFull(ClipsearchError):
     retryable = True
 
 
+class CallerOverShare(ClipsearchError):
+    """This caller holds as much of the lane as one may while there is so little room; others may still come in."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "CALLER_OVER_SHARE"
+    retryable = True
+
+
+class DeadlineUnreachable(ClipsearchError):
+    """There is so much to do before this that its deadline would pass; nothing was done for it."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "DEADLINE_UNREACHABLE"
+    retryable = True
+
+
 class DeadlineExpired(ClipsearchError):
     """The caller's deadline passed while the item waited; it was never computed."""
 
@@ -450,6 +466,14 @@ class ComputeFailed(ClipsearchError):
     """The encoder or index failed on this item; the log has the cause."""
 
     reason = "COMPUTE_FAILED"
+
+
+class OutOfMemory(ComputeFailed):
+    """There was no memory, or none on the device, to compute this, in a smaller batch neither."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "OUT_OF_MEMORY"
+    retryable = True
 
 
 class UnusableBundle(ClipsearchError):

@@ -33,6 +33,9 @@ class Priority(Enum):
     INTERACTIVE = "interactive"
     BULK = "bulk"
 
+    # Enum's own is a Python function, and every request looks things up by its priority many times.
+    __hash__ = object.__hash__
+
 
 @dataclass(frozen=True, slots=True)
 class Tokens:

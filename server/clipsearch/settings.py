@@ -104,6 +104,14 @@ class Settings(BaseSettings):
         0.001, ge=0.0, le=1.0, description="Share of searches that are run again exactly, to tell live recall; 0: none."
     )
     lane_capacity: int = Field(1024, ge=1, description="Items inside one lane at once; more are refused at once.")
+    image_lane_mib: int = Field(
+        512, ge=1, description="Pictures inside the image lane at once, as they came and as pixels; more are refused."
+    )
+    caller_header: str | None = Field(
+        None,
+        description="Metadata key by which a trusted proxy says who calls, to share the server fairly; none: the API "
+        "key's name, or else the address that the connection comes from.",
+    )
     stream_window: int = Field(128, ge=1, description="Items of one StreamEmbed call in flight at once.")
     max_text_bytes: int = Field(8192, ge=1, description="Longest text accepted (longer than the context: truncated).")
     max_image_bytes: int = Field(16 * MIB, ge=1, description="Largest encoded picture accepted.")

@@ -227,7 +227,7 @@ def test_a_full_lane_says_so_and_when_to_come_back(server: Running, channel: grp
         assert retry.retry_delay.nanos > 0
 
 
-def test_a_deadline_that_passes_in_the_queue(server: Running, channel: grpc.Channel) -> None:
+def test_a_deadline_that_cannot_be_met_beside_a_queue(server: Running, channel: grpc.Channel) -> None:
     stub = EmbeddingServiceStub(channel)
     busy = [
         stub.BatchEmbed.future(epb.BatchEmbedRequest(inputs=[epb.EmbedInput(image=png((200, 200)))] * 64))
@@ -235,5 +235,6 @@ def test_a_deadline_that_passes_in_the_queue(server: Running, channel: grpc.Chan
     ]
     with pytest.raises(grpc.RpcError) as caught:
         stub.EmbedImage(epb.EmbedImageRequest(image=png((200, 200)), priority=common.PRIORITY_BULK), timeout=0.02)
-    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    # Refused at once, or, by a server that has seen too few pictures to know, not before the deadline.
+    assert caught.value.code() in {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED}
     assert all(future.result().results for future in busy), "the others are unharmed"

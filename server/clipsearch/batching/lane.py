@@ -16,14 +16,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from clipsearch.batching.admission import Admission
+from clipsearch.batching.admission import UNBOUNDED, Admission
+from clipsearch.batching.forecast import Forecast, Running
 from clipsearch.batching.gathering import LONG_RUN_S, Gathering
 from clipsearch.batching.policy import BatchPolicy
 from clipsearch.batching.queue import Entry, LaneQueue, Taken
-from clipsearch.errors import ClipsearchError, ComputeFailed, DeadlineExpired, ShuttingDown
+from clipsearch.errors import ClipsearchError, ComputeFailed, DeadlineExpired, OutOfMemory, ShuttingDown
 from clipsearch.ports import Clock, Priority
 
 logger = logging.getLogger(__name__)
+
+OUT_OF_MEMORY_RETRY_S = 1.0
+"""When to come back where memory was short, in seconds: what else took it has to end first."""
 
 Item = TypeVar("Item")
 Output = TypeVar("Output")
@@ -56,6 +60,7 @@ class LaneCounts:
     items: int = 0
     failed: int = 0
     expired: int = 0
+    out_of_memory: int = 0
     cancelled: int = 0
     cost: int = 0
     padded_cost: int = 0
@@ -75,14 +80,17 @@ class Lane(Generic[Item, Output]):
         policy: BatchPolicy,
         *,
         capacity: int,
+        max_bytes: int = UNBOUNDED,
         workers: int = 1,
         observers: Sequence[Observer[Item, Output]] = (),
         clock: Clock = time.monotonic,
     ) -> None:
+        """``capacity`` and ``max_bytes`` bound what the items inside are and hold."""
         self.name = name
         self.capacity = capacity
         self.policy = policy
-        self.admission = Admission(name, capacity)
+        self.forecast = Forecast(policy, workers, clock)
+        self.admission = Admission(name, capacity, max_bytes=max_bytes, forecast=self.forecast, clock=clock)
         self.counts = LaneCounts()
         self._run = run
         self._observers = observers
@@ -93,8 +101,6 @@ class Lane(Generic[Item, Output]):
         self._gathering: Gathering | None = None
         self._last_run_s = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
-        # When the batch at hand began, for each worker; left as it is by a worker that dies of it.
-        self._began: list[float | None] = [None] * workers
         self._threads = [
             threading.Thread(target=self._work, args=(n,), name=f"{name}-lane-{n}", daemon=True) for n in range(workers)
         ]
@@ -123,14 +129,16 @@ class Lane(Generic[Item, Output]):
         length: int = 1,
         priority: Priority = Priority.INTERACTIVE,
         deadline: float = float("inf"),
+        caller: str = "",
     ) -> Answer[Output]:
         """Compute one item in some batch.
 
-        ``length`` is the item's cost before padding; ``deadline`` is on the lane's clock. Raises DeadlineExpired if it
-        passes while the item waits, ShuttingDown after ``stop``, and whatever error the item itself earned.
+        ``length`` is the item's cost before padding; ``deadline`` is on the lane's clock; callers take turns. Raises
+        DeadlineExpired if it passes while the item waits, ShuttingDown after ``stop``, and whatever error the item
+        itself earned.
         """
         future: asyncio.Future[Answer[Output]] = asyncio.get_running_loop().create_future()
-        entry = Entry(item, future, length, priority, deadline, self._clock())
+        entry = Entry(item, future, length, priority, deadline, self._clock(), caller)
         with self._changed:
             if self._stopping:
                 raise ShuttingDown("the server is shutting down")
@@ -156,7 +164,7 @@ class Lane(Generic[Item, Output]):
 
     def running_s(self) -> float:
         """How long the oldest batch that runs now has been running, in seconds; 0 where none does."""
-        began = [one for one in self._began if one is not None]
+        began = [one.began for one in self.forecast.running if one is not None]
         return self._clock() - min(began) if began else 0.0
 
     def _arrived(self) -> None:
@@ -185,10 +193,14 @@ class Lane(Generic[Item, Output]):
             batch = taken.batch
             if not batch:
                 continue
-            started = self._began[worker] = self._clock()
-            outputs = self._compute(batch)
-            self._began[worker] = None
-            self._to_loop(self._deliver, batch, outputs, started, self._clock())
+            cost = sum(entry.length for entry in batch)
+            padded_cost = len(batch) * max(entry.length for entry in batch)
+            started = self._clock()
+            # Left as it is by a worker that dies of the batch: it runs for ever.
+            self.forecast.running[worker] = running = Running(batch[0].priority, cost, padded_cost, started)
+            outputs, whole = self._compute(batch)
+            self.forecast.running[worker] = None
+            self._to_loop(self._deliver, batch, outputs, running, self._clock(), whole)
 
     def _next(self) -> Taken[Item, Answer[Output]] | None:
         """Block until there is a batch; None once stopped and empty."""
@@ -204,21 +216,42 @@ class Lane(Generic[Item, Output]):
                     return taken
                 self._changed.wait(wait_s or None)
 
-    def _compute(self, batch: Sequence[Entry[Item, Answer[Output]]]) -> Sequence[Output | ClipsearchError]:
-        """Run a batch; where that raises, halve it until the items at fault stand alone."""
+    def _compute(
+        self, batch: Sequence[Entry[Item, Answer[Output]]], *, smaller: bool = False
+    ) -> tuple[Sequence[Output | ClipsearchError], bool]:
+        """Return the outputs of a batch, and whether it ran as a whole.
+
+        Where that raises it is halved until the items at fault stand alone; for want of memory once, and what is too
+        much in a ``smaller`` batch then fails.
+        """
         try:
-            outputs = self._run([entry.item for entry in batch])
-            if len(outputs) != len(batch):
-                raise ComputeFailed(f"the {self.name} lane got {len(outputs)} outputs for {len(batch)} items")
+            return self._ran(batch), True
+        except (MemoryError, OutOfMemory) as error:
+            if smaller:
+                self.counts.out_of_memory += len(batch)
+                logger.error("the %s lane has no memory for %d items: %s", self.name, len(batch), error)
+                return [self._out_of_memory() for _ in batch], False
+            logger.warning("the %s lane has no memory for %d items, trying halves: %s", self.name, len(batch), error)
+            smaller = True
         except Exception as error:  # noqa: BLE001  # a worker must outlive any model; logged and returned
-            if len(batch) > 1:
-                half = len(batch) // 2
-                return [*self._compute(batch[:half]), *self._compute(batch[half:])]
-            batch[0].context.run(logger.exception, "the %s lane failed on an item", self.name)
-            if isinstance(error, ClipsearchError):
-                return [error]
-            return [ComputeFailed(f"the {self.name} stage failed on this item")]
+            if len(batch) == 1:
+                batch[0].context.run(logger.exception, "the %s lane failed on an item", self.name)
+                fault = ComputeFailed(f"the {self.name} stage failed on this item")
+                return [error if isinstance(error, ClipsearchError) else fault], False
+        # Not inside the handlers, which keep alive what the run that failed had allocated.
+        half = len(batch) // 2
+        parts = [part for part in (batch[:half], batch[half:]) if part]
+        return [output for part in parts for output in self._compute(part, smaller=smaller)[0]], False
+
+    def _ran(self, batch: Sequence[Entry[Item, Answer[Output]]]) -> Sequence[Output | ClipsearchError]:
+        outputs = self._run([entry.item for entry in batch])
+        if len(outputs) != len(batch):
+            raise ComputeFailed(f"the {self.name} lane got {len(outputs)} outputs for {len(batch)} items")
         return outputs
+
+    def _out_of_memory(self) -> OutOfMemory:
+        text = f"there is no memory to compute this in the {self.name} lane"
+        return OutOfMemory(text, retry_after_s=OUT_OF_MEMORY_RETRY_S)
 
     def _to_loop(self, callback: Callable[..., None], *args: object) -> None:
         assert self._loop is not None
@@ -228,15 +261,18 @@ class Lane(Generic[Item, Output]):
         self,
         batch: list[Entry[Item, Answer[Output]]],
         outputs: Sequence[Output | ClipsearchError],
-        started: float,
+        running: Running,
         finished: float,
+        whole: bool,
     ) -> None:
-        counts = self.counts
+        counts, started = self.counts, running.began
         counts.batches += 1
         counts.items += len(batch)
-        counts.cost += sum(entry.length for entry in batch)
-        counts.padded_cost += len(batch) * max(entry.length for entry in batch)
+        counts.cost += running.cost
+        counts.padded_cost += running.padded_cost
         ran_s = self._last_run_s = finished - started
+        if whole:
+            self.forecast.ran(len(batch), running.padded_cost, ran_s)
         for entry, output in zip(batch, outputs, strict=True):
             if entry.future.done():
                 continue

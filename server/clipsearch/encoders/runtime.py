@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, get_args
 from numpy.typing import NDArray
 
 from clipsearch.encoders.manifest import Precision
-from clipsearch.errors import ComputeFailed, DeviceUnavailable, UnusableBundle
+from clipsearch.errors import ComputeFailed, DeviceUnavailable, OutOfMemory, UnusableBundle
 from clipsearch.ports import Vectors
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -21,6 +21,16 @@ DEVICES: Final[tuple[Device, ...]] = get_args(Device)
 
 _CPU: Final = "CPUExecutionProvider"
 _CUDA: Final = "CUDAExecutionProvider"
+
+_OUT_OF_MEMORY: Final = (
+    "bad_alloc",
+    "bad allocation",
+    "failed to allocate memory",
+    "out of memory",
+    "alloc_failed",  # CUBLAS_STATUS_ALLOC_FAILED, CUDNN_STATUS_ALLOC_FAILED
+    "not enough memory",
+)
+"""What the messages hold, in lower case, of C++, ONNX Runtime's arenas, CUDA, cuBLAS and cuDNN."""
 
 logger = logging.getLogger(__name__)
 
@@ -107,10 +117,12 @@ class Graph:
         logger.info("loaded %s on %s with %d threads", path.name, device, threads)
 
     def run(self, values: NDArray[Any]) -> Vectors:
-        """Run one batch; raises ComputeFailed, with ONNX Runtime's error as its cause."""
+        """Run one batch; raises ComputeFailed, and of its kinds OutOfMemory, with ONNX Runtime's error as its cause."""
         try:
             vectors: Vectors = self._session.run(self._outputs, {self._input: values})[0]
         except Exception as exc:  # ONNX Runtime's own exceptions share no base but Exception
+            if is_out_of_memory(exc):
+                raise OutOfMemory(f"the encoder found no memory for a batch of {len(values)}") from exc
             raise ComputeFailed("The encoder failed on this batch.") from exc
         return vectors
 
@@ -163,6 +175,12 @@ class PooledGraph:
             with self._count:
                 self._running -= 1
                 self._usage = Usage(self._usage.runs + 1, self._usage.seconds + ran_s)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a run failed for want of memory, the machine's or the device's; ONNX Runtime says so in words alone."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in text for words in _OUT_OF_MEMORY)
 
 
 def _session_options(ort: ModuleType, threads: int, *, spin: bool) -> Any:

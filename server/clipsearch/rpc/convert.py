@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from clipsearch import floats
 from clipsearch.errors import BadVector, ClipsearchError, InvalidInput, MissingInput, UnknownEnumValue
 from clipsearch.ports import Priority
+from clipsearch.rpc.callers import Caller
 from clipsearch.rpc.status import to_status
 from clipsearch.services.call import Call, Stages
 from clipsearch.services.embed import Embedded, EmbedInput, ImageInput, TextInput
@@ -40,7 +41,7 @@ def call_of(context: aio.ServicerContext[Any, Any], priority: int, default: Prio
         raise UnknownEnumValue(f"priority {priority} is not known", field="priority") from None
     remaining = context.time_remaining()
     deadline = float("inf") if remaining is None else started + remaining
-    return Call(chosen or default, deadline, started)
+    return Call(chosen or default, deadline, started, Caller(context))
 
 
 def check_format(value: int) -> int:

@@ -16,6 +16,7 @@ from clipsearch.access.keys import Holder, Keyring
 from clipsearch.access.rates import TokenBucket
 from clipsearch.access.scopes import Scope
 from clipsearch.errors import AdminClosed, ClipsearchError, KeyMissing
+from clipsearch.rpc.callers import name_by_key
 from clipsearch.rpc.observed import Context, Observation, Observed
 from clipsearch.rpc.scopes import SCOPES, scope_of
 from clipsearch.rpc.status import refuse
@@ -59,6 +60,7 @@ class Gate(aio.ServerInterceptor, Observed):
         if scope is Scope.ADMIN and not self._admin:
             raise AdminClosed("this server was started without its administrative methods")
         if holder is not None:
+            name_by_key(holder.key.name)
             holder.check(scope)
         return holder
 

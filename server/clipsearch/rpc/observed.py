@@ -6,6 +6,7 @@ from typing import Any
 
 from grpc import aio
 
+from clipsearch.rpc.callers import name_by_header
 from clipsearch.telemetry.requests import HEADER, enter, given_id, id_maker
 
 Context = aio.ServicerContext[Any, Any]
@@ -18,13 +19,18 @@ was none) and the seconds it took."""
 class Observation:
     """One server's: its way to name requests, and its observers."""
 
-    def __init__(self, observers: Sequence[RequestObserver] = ()) -> None:
+    def __init__(self, observers: Sequence[RequestObserver] = (), caller_header: str | None = None) -> None:
+        """``caller_header`` is the metadata key, if any, that is believed about who calls."""
         self._observers = observers
+        self._caller_header = None if caller_header is None else caller_header.lower()
         self._new_id = id_maker()
 
     def begin(self, context: Context) -> float:
         """Name the request, tell the caller the name with the trailing metadata, and return the time."""
-        request_id = given_id(context.invocation_metadata() or ()) or self._new_id()
+        metadata = context.invocation_metadata() or ()
+        request_id = given_id(metadata) or self._new_id()
+        if self._caller_header is not None:
+            name_by_header(metadata, self._caller_header)
         enter(request_id)
         context.set_trailing_metadata(((HEADER, request_id),))
         return time.monotonic()

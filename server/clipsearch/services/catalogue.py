@@ -184,12 +184,12 @@ class CatalogueService:
         self._recall.forget(collection)
 
     async def _write(self, collection: Collection, mutation: Mutation, size: int, call: Call) -> Applied:
-        self._lane.admission.enter(call.priority)
-        try:
-            item = Write(collection, mutation)
-            answer = await self._lane.submit(item, length=max(1, size), priority=call.priority, deadline=call.deadline)
-        finally:
-            self._lane.admission.leave()
+        item, cost = Write(collection, mutation), max(1, size)
+        admission = self._lane.admission
+        with admission.enter(call.demand(admission, cost)) as place:
+            answer = await self._lane.submit(
+                item, length=cost, priority=call.priority, deadline=call.deadline, caller=place.caller
+            )
         return answer.output
 
     async def _embedded(

@@ -2,15 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clipsearch.batching.admission import Admission
 from clipsearch.batching.lane import Answer, Lane
+from clipsearch.batching.places import NEVER, Demand, Place
+from clipsearch.batching.preparation import Preparation
 from clipsearch.errors import ClipsearchError, ComputeFailed
 from clipsearch.ports import (
     ImagePreprocessor,
@@ -78,7 +81,7 @@ EmbedInput = TextInput | ImageInput
 
 
 class EmbedService:
-    """The embedding use cases. Called on the event loop; decodes on ``decoders``, computes on the lanes."""
+    """The embedding use cases. Called on the event loop; decodes by ``preparation``, computes on the lanes."""
 
     def __init__(
         self,
@@ -87,7 +90,7 @@ class EmbedService:
         preprocessor: ImagePreprocessor,
         text_lane: TextLane,
         image_lane: ImageLane,
-        decoders: Executor,
+        preparation: Preparation,
         limits: RequestLimits,
         observers: Sequence[PreprocessObserver] = (),
     ) -> None:
@@ -95,98 +98,116 @@ class EmbedService:
         self._preprocessor = preprocessor
         self._text_lane = text_lane
         self._image_lane = image_lane
-        self._decoders = decoders
+        self._preparation = preparation
+        self._pixel_bytes = 3 * preprocessor.image_size**2
         self._limits = limits
         self._observers = observers
 
     async def text(self, text: str, call: Call, probe: Probe | None = None) -> Embedded:
-        """Embed one text, and search with it if given a probe. Raises EmptyText, TextTooLarge, QueueFull,
-        DeadlineExpired.
+        """Embed one text, and search with it if given a probe. Raises EmptyText, TextTooLarge, what the lane's
+        admission raises, and DeadlineExpired.
         """
         self._limits.check_text(text)
-        self._text_lane.admission.enter(call.priority)
-        try:
-            return await self._text(text, call, probe)
-        finally:
-            self._text_lane.admission.leave()
+        with self._text_lane.admission.enter(self._demand_of_text(text, call)) as place:
+            return await self._text(text, call, probe, place)
 
     async def image(self, data: bytes, call: Call, probe: Probe | None = None) -> Embedded:
         """Embed one encoded picture, and search with it if given a probe.
 
-        Raises the preprocessor's errors, QueueFull, DeadlineExpired.
+        Raises the preprocessor's errors, what the lane's admission raises, and DeadlineExpired.
         """
-        self._image_lane.admission.enter(call.priority)
-        try:
-            return await self._image(data, call, probe)
-        finally:
-            self._image_lane.admission.leave()
+        with self._image_lane.admission.enter(self._demand_of_images([data], call)[0]) as place:
+            return await self._image(data, call, probe, place)
 
     async def batch(
         self, inputs: Sequence[EmbedInput | ClipsearchError], call: Call
     ) -> list[Embedded | ClipsearchError]:
         """Embed a mixed list; each input gets its embedding or its own error, and errors given are passed through.
 
-        The whole batch is admitted or refused (QueueFull): half a batch would only make the caller send it again.
+        The whole batch is admitted or refused: half a batch would only make the caller send it again.
         """
         self._limits.check_batch(len(inputs), "inputs")
-        texts = sum(isinstance(item, TextInput) for item in inputs)
-        images = sum(isinstance(item, ImageInput) for item in inputs)
-        self._text_lane.admission.enter(call.priority, texts)
-        try:
-            self._image_lane.admission.enter(call.priority, images)
-            try:
-                return list(await asyncio.gather(*(self._one(item, call) for item in inputs)))
-            finally:
-                self._image_lane.admission.leave(images)
-        finally:
-            self._text_lane.admission.leave(texts)
+        texts = [self._demand_of_text(item.text, call) for item in inputs if isinstance(item, TextInput)]
+        images = self._demand_of_images([item.data for item in inputs if isinstance(item, ImageInput)], call)
+        # An item leaves when it is done; the stack is for those that never begin, as the call is cancelled.
+        with ExitStack() as stack:
+            text_places = self._entered(self._text_lane.admission, texts, stack)
+            image_places = self._entered(self._image_lane.admission, images, stack)
+            tasks = [
+                self._one(item, call, next(image_places if isinstance(item, ImageInput) else text_places))
+                if isinstance(item, TextInput | ImageInput)
+                else _failed(item)
+                for item in inputs
+            ]
+            return list(await asyncio.gather(*tasks))
 
     async def when_free(self, item: EmbedInput, call: Call) -> Embedded:
         """Embed one input, waiting for a place in the lane instead of being refused: for streams."""
-        admission = (self._text_lane if isinstance(item, TextInput) else self._image_lane).admission
-        await admission.enter_when_free(call.priority)
-        try:
-            return await self._admitted(item, call)
-        finally:
-            admission.leave()
+        if isinstance(item, TextInput):
+            self._limits.check_text(item.text)
+            with await self._text_lane.admission.enter_when_free(self._demand_of_text(item.text, call)) as place:
+                return await self._text(item.text, call, None, place)
+        with await self._image_lane.admission.enter_when_free(self._demand_of_images([item.data], call)[0]) as place:
+            return await self._image(item.data, call, None, place)
 
-    async def _one(self, item: EmbedInput | ClipsearchError, call: Call) -> Embedded | ClipsearchError:
-        if isinstance(item, ClipsearchError):
-            return item
+    def _demand_of_text(self, text: str, call: Call) -> Demand:
+        """Estimated, since whoever is refused should not be tokenised first: some four bytes are a token."""
+        return call.demand(self._text_lane.admission, min(2 + len(text) // 4, self._tokenizer.context_length))
+
+    def _demand_of_images(self, pictures: Sequence[bytes], call: Call) -> list[Demand]:
+        ready_s = 0.0 if call.deadline == NEVER else self._preparation.finish_s([len(data) for data in pictures])
+        admission = self._image_lane.admission
+        return [call.demand(admission, 1, len(data) + self._pixel_bytes, ready_s) for data in pictures]
+
+    @staticmethod
+    def _entered(admission: Admission, demands: Sequence[Demand], stack: ExitStack) -> Iterator[Place]:
+        places = admission.enter_together(demands)
+        for place in places:
+            stack.callback(place.leave)
+        return iter(places)
+
+    async def _one(self, item: EmbedInput, call: Call, place: Place) -> Embedded | ClipsearchError:
         try:
-            return await self._admitted(item, call)
+            with place:
+                if isinstance(item, ImageInput):
+                    return await self._image(item.data, call, None, place)
+                self._limits.check_text(item.text)
+                return await self._text(item.text, call, None, place)
         except ClipsearchError as error:
             return error
 
-    async def _admitted(self, item: EmbedInput, call: Call) -> Embedded:
-        if isinstance(item, ImageInput):
-            return await self._image(item.data, call, None)
-        self._limits.check_text(item.text)
-        return await self._text(item.text, call, None)
-
-    async def _text(self, text: str, call: Call, probe: Probe | None) -> Embedded:
+    async def _text(self, text: str, call: Call, probe: Probe | None, place: Place) -> Embedded:
         # Tokenising a query takes tens of microseconds, less than a hop to another thread and back.
         started = time.monotonic()
         tokens = self._tokenizer(text)
         finished = time.monotonic()
         self._preprocessed("text", started, finished)
+        length = len(tokens.ids)
+        place.recost(length)
         answer = await self._text_lane.submit(
-            Encode(tokens.ids, probe), length=len(tokens.ids), priority=call.priority, deadline=call.deadline
+            Encode(tokens.ids, probe),
+            length=length,
+            priority=call.priority,
+            deadline=call.deadline,
+            caller=place.caller,
         )
         return _embedded(answer, tokens.truncated, finished - started)
 
-    async def _image(self, data: bytes, call: Call, probe: Probe | None) -> Embedded:
+    async def _image(self, data: bytes, call: Call, probe: Probe | None, place: Place) -> Embedded:
         submitted = time.monotonic()
         try:
-            pixels, started, finished = await asyncio.get_running_loop().run_in_executor(
-                self._decoders, self._decode, data
+            pixels, started, finished = await self._preparation.run(
+                self._decode, data, priority=call.priority, deadline=call.deadline, caller=place.caller
             )
         except ClipsearchError as error:
             error.field = error.field or "image"
             self._preprocessed("image", submitted, time.monotonic(), error)
             raise
+        self._preparation.took(len(data), finished - started)
         self._preprocessed("image", started, finished)
-        answer = await self._image_lane.submit(Encode(pixels, probe), priority=call.priority, deadline=call.deadline)
+        answer = await self._image_lane.submit(
+            Encode(pixels, probe), priority=call.priority, deadline=call.deadline, caller=place.caller
+        )
         embedded = _embedded(answer, False, finished - started)
         embedded.stages.queue_s += started - submitted
         return embedded
@@ -200,6 +221,10 @@ class EmbedService:
         started = time.monotonic()
         pixels = self._preprocessor(data)
         return pixels, started, time.monotonic()
+
+
+async def _failed(error: ClipsearchError) -> ClipsearchError:
+    return error
 
 
 def _embedded(answer: Answer[Encoded], truncated: bool, preprocess_s: float) -> Embedded:

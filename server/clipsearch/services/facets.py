@@ -76,13 +76,12 @@ class FacetService:
         left = threading.Event()
         check = _Check(call.deadline, left)
         limit = value_limit or DEFAULT_VALUES
-        self._admission.enter(call.priority)
-        try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._thread, _count, reader, condition, fields, limit, check)
-        finally:
-            left.set()
-            self._admission.leave()
+        with self._admission.enter(call.demand(self._admission)):
+            try:
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(self._thread, _count, reader, condition, fields, limit, check)
+            finally:
+                left.set()
 
     def stop(self) -> None:
         """Take no more callers, and wait for the one whose count runs."""

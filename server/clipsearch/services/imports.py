@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from clipsearch.batching.places import Demand
 from clipsearch.catalogue.items import Item, Known
 from clipsearch.catalogue.mutations import Outcome, Upsert
 from clipsearch.collection import Collection
@@ -38,6 +39,9 @@ T = TypeVar("T")
 
 CHUNK = 512
 """Items of one write: some 30 ms of the write lane, which is what a single write may have to wait for one."""
+
+IMPORTER = "import"
+"""The caller that an import is to the lanes."""
 
 REJECTS_TOLD = 100
 """Rejects that the result lists; all are counted."""
@@ -124,12 +128,9 @@ class _WriteLaneStore:
         return outcomes
 
     async def _submit(self, items: Sequence[Item]) -> Sequence[Outcome]:
-        await self._lane.admission.enter_when_free(Priority.BULK)
-        try:
+        with await self._lane.admission.enter_when_free(Demand(Priority.BULK, IMPORTER, cost=len(items))):
             write = Write(self._collection, Upsert(items))
-            answer = await self._lane.submit(write, length=len(items), priority=Priority.BULK)
-        finally:
-            self._lane.admission.leave()
+            answer = await self._lane.submit(write, length=len(items), priority=Priority.BULK, caller=IMPORTER)
         return answer.output.outcomes
 
 
@@ -148,13 +149,12 @@ class _ImageLaneEncoder:
         return np.stack(await asyncio.gather(*map(self._one, batch)))
 
     async def _one(self, pixels: Pixels) -> Vectors:
-        await self._lane.admission.enter_when_free(Priority.BULK)
-        try:
-            answer = await self._lane.submit(Encode(pixels, None), priority=Priority.BULK)
-        except ComputeFailed:
-            return np.full(self.dimension, np.nan, np.float32)
-        finally:
-            self._lane.admission.leave()
+        demand = Demand(Priority.BULK, IMPORTER, held_bytes=pixels.nbytes)
+        with await self._lane.admission.enter_when_free(demand):
+            try:
+                answer = await self._lane.submit(Encode(pixels, None), priority=Priority.BULK, caller=IMPORTER)
+            except ComputeFailed:
+                return np.full(self.dimension, np.nan, np.float32)
         return answer.output.vector
 
 

@@ -201,11 +201,11 @@ class SearchService:
 
     async def _looked_up(self, target: Vector, probe: Probe, call: Call) -> tuple[Neighbours, Stages]:
         """Search with a vector that is there already."""
-        self._lane.admission.enter(call.priority)
-        try:
-            answer = await self._lane.submit(Lookup(target, probe), priority=call.priority, deadline=call.deadline)
-        finally:
-            self._lane.admission.leave()
+        admission = self._lane.admission
+        with admission.enter(call.demand(admission)) as place:
+            answer = await self._lane.submit(
+                Lookup(target, probe), priority=call.priority, deadline=call.deadline, caller=place.caller
+            )
         return answer.output, Stages(queue_s=answer.queued_s, search_s=answer.ran_s)
 
     async def _target(self, term: Term, collection: Collection) -> Vector:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from clipsearch.batching.lane import Lane
+from clipsearch.batching.places import Demand
 from clipsearch.batching.policy import BatchPolicy
 from clipsearch.errors import BadVector, ClipsearchError, ComputeFailed, DeadlineExpired, ShuttingDown
-from clipsearch.ports import Priority
 
 POLICY = BatchPolicy(max_items=8, max_cost=64, batch_overhead=1000)
 
@@ -226,7 +226,7 @@ async def test_items_that_come_in_later_passes_of_the_loop_share_a_batch() -> No
     run = Held()
     run.permits.release(2)
     async with running(run) as lane:
-        lane.admission.enter(Priority.INTERACTIVE, 4)
+        lane.admission.enter_together([Demand()] * 4)
         tasks = []
         for n in (1, 2, 3, 4):
             tasks.append(asyncio.create_task(lane.submit(n)))
@@ -239,7 +239,7 @@ async def test_items_that_come_in_later_passes_of_the_loop_share_a_batch() -> No
 async def test_an_item_that_is_alone_waits_for_nobody() -> None:
     run = Held()
     async with running(run) as lane:
-        lane.admission.enter(Priority.INTERACTIVE)
+        lane.admission.enter(Demand())
         task = asyncio.create_task(lane.submit(1))
         await passes(2)
         assert run.started.acquire(timeout=10), "blocks the loop: no further pass helped it to start"
@@ -251,7 +251,7 @@ async def test_where_batches_run_long_nobody_waits() -> None:
     now = 100.0
     run = Held()
     async with running(run, clock=lambda: now) as lane:
-        lane.admission.enter(Priority.INTERACTIVE, 2)
+        lane.admission.enter_together([Demand()] * 2)
         first = asyncio.create_task(lane.submit(1))
         await until_started(run)
         now = 101.0

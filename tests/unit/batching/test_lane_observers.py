@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from clipsearch.batching.lane import Lane
+from clipsearch.batching.places import Demand
 from clipsearch.batching.queue import Entry
 from clipsearch.errors import BadVector, ClipsearchError
 from clipsearch.ports import Priority
@@ -99,7 +100,7 @@ async def test_padding_and_refusals_are_counted() -> None:
     assert (lane.counts.cost, lane.counts.padded_cost) == (8, 10)
     for refused in (1, 2):
         try:
-            lane.admission.enter(Priority.INTERACTIVE, 3)
+            lane.admission.enter_together([Demand()] * 3)
         except ClipsearchError as error:
             assert lane.admission.refused[error.reason] == 3 * refused
         else:

@@ -127,3 +127,16 @@ def test_a_delay_waits_for_company_until_the_oldest_has_waited_enough(loop: asyn
     assert queue.ready_in(5.010) == pytest.approx(0.0, abs=1e-9)
     queue.add(entry(loop, "b", at=5.004))
     assert queue.ready_in(5.004) == 0.0, "a full batch waits for nobody"
+
+
+def test_long_items_are_not_overtaken_by_more_than_a_few_batches_of_later_ones(loop: asyncio.AbstractEventLoop) -> None:
+    queue: LaneQueue[str, str] = LaneQueue(BatchPolicy(max_items=64, max_cost=100, batch_overhead=100))
+    for number in range(100):  # every other one is a little longer
+        queue.add(entry(loop, str(number), length=20 + number % 2))
+    batches = []
+    while queue:
+        batches.append([int(item) for item in items(queue.take(0.0).batch)])
+    assert batches[0] == [0, 2, 4, 6, 8], "like lengths go together"
+    served = [number for batch in batches for number in batch]
+    assert max(served.index(number) - number for number in range(100)) <= 4 * 5
+    assert max(number - served.index(number) for number in range(100)) <= 4 * 5

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -125,7 +126,10 @@ async def test_bad_requests_are_refused_with_their_field(
 async def test_one_counts_and_the_others_wait_up_to_a_bound(
     held: Held, service: FacetService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tasks = [asyncio.create_task(ask(service, "price")) for _ in range(service_module.MAX_WAITING)]
+    tasks = [
+        asyncio.create_task(ask(service, "price", call=Call(who=lambda: uuid.uuid4().hex)))
+        for number in range(service_module.MAX_WAITING)
+    ]
     await asyncio.to_thread(held.begun.acquire)
     with pytest.raises(QueueFull):
         await ask(service, "price")
