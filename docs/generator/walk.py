@@ -50,6 +50,7 @@ class Place:
     def _run(self, arguments: list[str], what: str) -> str:
         path = os.pathsep.join([str(self.folder / ".bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
         environment = {**os.environ, "PATH": path, "COLUMNS": str(WIDTH), "NO_COLOR": "1"}
+        environment["XDG_CONFIG_HOME"] = str(self.folder / ".config")  # where ingest keeps its states
         done = subprocess.run(
             arguments, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
         )
