@@ -18,7 +18,7 @@ TRANSPORT = ("grpc", "grpc_health", "grpc_reflection", "grpc_status", "google", 
 SERVER_PARTS = sorted(
     path.stem
     for path in PACKAGES["clipsearch"].iterdir()
-    if path.suffix in {"", ".py"} and path.stem not in {"__init__", "__pycache__", "client", "fetch"}
+    if path.suffix in {"", ".py"} and path.stem not in {"__init__", "__pycache__", "client", "client_options", "fetch"}
 )
 
 # For each part of the tree: what it must not import, and why one would be sorry.

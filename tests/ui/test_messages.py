@@ -1,9 +1,14 @@
 """What the page says when something is wrong."""
 
+import shutil
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Page, expect
 
+from clipsearch.access.file import editing
+from clipsearch.access.keys import new_key
+from clipsearch.access.scopes import Scope
 from clipsearch_demo.demo import free_port
 from tests.fetch_server import FetchServer
 from tests.integration.support import Running
@@ -25,6 +30,22 @@ def test_a_server_that_is_away_and_comes_back(page: Page, tmp_path: Path, screen
             expect(shop.alert).to_contain_text("This collection has no products.")
         page.get_by_role("button", name="Search", exact=True).click()
         expect(shop.alert).to_contain_text("The server is away")
+
+
+@pytest.mark.parametrize("scopes", [(Scope.READ,), (Scope.READ, Scope.WRITE), tuple(Scope)])
+def test_a_server_that_wants_a_key(page: Page, data: Path, tmp_path: Path, scopes: tuple[Scope, ...]) -> None:
+    whole, key = new_key("page", scopes, None, "now")
+    with editing(tmp_path / "keys.json") as known:
+        known.append(key)
+    copy = shutil.copytree(data, tmp_path / "data")
+    with Running(settings(copy, keys_file=tmp_path / "keys.json")) as running:
+        with page_process(running.address, tmp_path) as address:
+            page.goto(address)
+            expect(Shop(page, address).alert).to_contain_text("The server does not know this page")
+        with page_process(running.address, tmp_path, "--api-key", whole) as address:
+            shop = Shop(page, address)
+            shop.open("q=a+mug")
+            assert len(shop.titles()) == 24
 
 
 def test_an_upload_that_is_not_a_picture(shop: Shop, tmp_path: Path) -> None:

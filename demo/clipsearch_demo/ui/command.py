@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from clipsearch.client_options import access, access_options, given_access
 from clipsearch_demo.ui.options import Options
 from clipsearch_demo.ui.pictures import Pictures
 from clipsearch_demo.ui.theme import THEME
@@ -29,13 +30,21 @@ MAX_UPLOAD_MIB = 64
     help="Where pictures of products added from the page are kept.",
 )
 @click.option("--allow-private-urls", is_flag=True, help="Let visitors have pictures fetched from private addresses.")
+@access_options
 def ui(server: str, listen: str, pictures: Path | None, uploads: Path, allow_private_urls: bool) -> None:
     """Serve a web page to search a server, and to add and delete its items."""
     host, _, port = listen.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:
         raise click.UsageError(f"--listen must be HOST:PORT, not {listen!r}")
+    access()  # files that make no credentials are told now, rather than to the first visitor
     serve(
-        Options(server=server, uploads=uploads, pictures=pictures, allow_private_urls=allow_private_urls),
+        Options(
+            server=server,
+            uploads=uploads,
+            pictures=pictures,
+            allow_private_urls=allow_private_urls,
+            access=given_access(),
+        ),
         host.strip("[]"),
         int(port),
     )

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from clipsearch.client import Client, Facets
+from clipsearch.client_options import access_of
 from clipsearch_demo.ui.options import Options
 from clipsearch_demo.ui.pictures import Pictures
 
@@ -25,13 +26,13 @@ def options() -> Options:
 
 
 @st.cache_resource(show_spinner=False)
-def _connected(server: str) -> Client:
-    return Client(server, timeout=TIMEOUT_S)
+def _connected() -> Client:
+    return Client(options().server, timeout=TIMEOUT_S, **access_of(options().access))
 
 
 def client() -> Client:
     """Return the connection; one for all visitors, whose calls then share batches."""
-    return _connected(options().server)
+    return _connected()
 
 
 def pictures() -> Pictures:
@@ -44,9 +45,9 @@ def facets(collection: str, written: int) -> Facets:
 
     ``written`` counts this visitor's own writes: what was just added is never missing from their filters.
     """
-    return _facets(options().server, collection, written)
+    return _facets(collection, written)
 
 
 @st.cache_data(ttl=FACETS_TTL_S, max_entries=100, show_spinner=False)
-def _facets(server: str, collection: str, written: int) -> Facets:
-    return _connected(server).catalogue.facets(collection, limit=MOST_VALUES, timeout=FACETS_TIMEOUT_S)
+def _facets(collection: str, written: int) -> Facets:
+    return _connected().catalogue.facets(collection, limit=MOST_VALUES, timeout=FACETS_TIMEOUT_S)

@@ -2,7 +2,15 @@
 
 from dataclasses import dataclass
 
-from clipsearch.client import ClientError, DeadlineExceeded, NotFound, Overloaded, Unavailable
+from clipsearch.client import (
+    ClientError,
+    DeadlineExceeded,
+    NotFound,
+    Overloaded,
+    PermissionDenied,
+    Unauthenticated,
+    Unavailable,
+)
 from clipsearch_demo.ui.pictures import NotAPicture
 
 _PICTURE_REASONS = {"IMAGE_EMPTY", "IMAGE_UNSUPPORTED_FORMAT", "IMAGE_CORRUPT"}
@@ -23,6 +31,12 @@ _BY_CLASS: tuple[tuple[type[ClientError], str, str], ...] = (
     ),
     (DeadlineExceeded, "That took too long", "The server at {server} did not answer in time. Try it again."),
     (Overloaded, "The server is busy", "It has as much to do as it can take. Try it again in a moment."),
+    (
+        Unauthenticated,
+        "The server does not know this page",
+        "{said}. Whoever runs the page gives it a key with --api-key.",
+    ),
+    (PermissionDenied, "This page may not do that", "{said}."),
     (NotFound, "It is gone", "Somebody deleted it meanwhile: {said}."),
 )
 """What to say by reason, or else by class: a heading and a sentence."""

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from clipsearch.cli.access import access
 from clipsearch.cli.ingest_options import column_options, running_options
 from clipsearch.cli.remote import DEFAULT_SERVER, server_option
+from clipsearch.client_options import access
 
 if TYPE_CHECKING:
     from clipsearch.client import Client, ClientError

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clipsearch.cli.access import Command, access, access_options
+from clipsearch.client_options import Command, access, access_options
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clipsearch.cli.access import access
 from clipsearch.cli.remote import DEFAULT_SERVER, server_option
+from clipsearch.client_options import access
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -86,6 +86,7 @@ def test_options_reach_the_script_as_they_were_given() -> None:
     for given in (
         Options(server="a:1", uploads=Path("up")),
         Options(server="a:1", uploads=Path("up"), pictures=Path("p"), allow_private_urls=True),
+        Options(server="a:1", uploads=Path("up"), access={"api_key": "cs_1", "tls": True}),
     ):
         assert Options.from_secrets(given.to_secrets()) == given
 

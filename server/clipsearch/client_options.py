@@ -1,6 +1,6 @@
 """How the verbs reach a server that guards itself: TLS and an API key, by option or environment."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import click
@@ -50,14 +50,24 @@ def _note(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
     ctx.meta.setdefault(_GIVEN, {})[parameter.name] = value
 
 
+def given_access() -> dict[str, str | bool]:
+    """Return what the options of the running command say, in plain values."""
+    noted = click.get_current_context().meta.get(_GIVEN, {})
+    return {name: value for name, value in noted.items() if value is not None}
+
+
 def access() -> Access:
-    """Return what the options of the running command say. Raises ClickException where they make no credentials."""
+    """Return the same as arguments of a client. Raises ClickException where it makes no credentials."""
+    return access_of(given_access())
+
+
+def access_of(given: Mapping[str, str | bool]) -> Access:
+    """Make of the plain values what a client takes, as ``access``."""
     from clipsearch.client import tls_credentials
 
-    given = click.get_current_context().meta.get(_GIVEN, {})
-    api_key, tls = given.get("api_key"), given.get("tls")
-    files = given.get("tls_ca"), given.get("tls_cert"), given.get("tls_key")
-    if tls is False or (tls is None and not any(files)):
+    api_key = f"{given['api_key']}" if "api_key" in given else None
+    files = [f"{given[name]}" if name in given else None for name in ("tls_ca", "tls_cert", "tls_key")]
+    if not given.get("tls", any(files)):
         return Access(credentials=None, api_key=api_key)
     try:
         return Access(credentials=tls_credentials(*files), api_key=api_key)
