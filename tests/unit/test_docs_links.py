@@ -34,6 +34,20 @@ def test_every_guide_is_reached_from_the_entrance() -> None:
     assert {page for page in GUIDES if page not in (entrance, ROOT / "README.md")} <= reached
 
 
+def test_every_failure_names_a_test_that_exists() -> None:
+    rows = [
+        line
+        for line in (ROOT / "docs/failures.md").read_text(encoding="utf-8").splitlines()
+        if line.startswith("| ") and not line.startswith(("| failure ", "| ---"))
+    ]
+    assert len(rows) > 30
+    for row in rows:
+        named = re.search(r"`(test_\w+\.py)::(test_\w+)` \|$", row)
+        assert named, row
+        files = list((ROOT / "tests").rglob(named[1]))
+        assert any(f"def {named[2]}(" in file.read_text(encoding="utf-8") for file in files), row
+
+
 @pytest.fixture(name="words", scope="module")
 def _words() -> set[str]:
     """Every identifier of the code, and the names of its files."""
