@@ -193,9 +193,8 @@ class Lane(Generic[Item, Output]):
             batch = taken.batch
             if not batch:
                 continue
-            cost = sum(entry.length for entry in batch)
-            padded_cost = len(batch) * max(entry.length for entry in batch)
-            started = self._clock()
+            lengths = [entry.length for entry in batch]
+            cost, padded_cost, started = sum(lengths), len(lengths) * max(lengths), self._clock()
             # Left as it is by a worker that dies of the batch: it runs for ever.
             self.forecast.running[worker] = running = Running(batch[0].priority, cost, padded_cost, started)
             outputs, whole = self._compute(batch)

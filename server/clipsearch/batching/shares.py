@@ -21,7 +21,7 @@ class Share:
 
     places: int = 0
     held_bytes: int = 0
-    cost: dict[Priority, int] = field(default_factory=lambda: dict.fromkeys(Priority, 0))
+    cost: dict[Priority, int] = field(default_factory=lambda: {Priority.INTERACTIVE: 0, Priority.BULK: 0})
     """Of items that hold a place: waiting, running, or still being prepared."""
 
     def add(self, priority: Priority, count: int, held_bytes: int, cost: int) -> None:
