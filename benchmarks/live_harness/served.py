@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.live_harness.context import Context, Float32
-from clipsearch.app import WRITE_ITEMS, WRITES
 from clipsearch.batching.lane import Lane
 from clipsearch.batching.policy import BatchPolicy
 from clipsearch.catalogue.reader import CatalogueReader
@@ -20,6 +19,7 @@ from clipsearch.index.build import IndexOptions
 from clipsearch.index.manifest import IndexManifest
 from clipsearch.index.rules import Training
 from clipsearch.index.threads import available_cores
+from clipsearch.lanes import WRITE_ITEMS, WRITES
 from clipsearch.services.build_index import TextQueries, derive_index
 from clipsearch.services.build_report import RejectLog, Report, Tally
 from clipsearch.services.catalogue import WriteLane, write_batch

@@ -5,13 +5,9 @@ import functools
 import logging
 import signal
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from clipsearch.admittance import Admittance
-from clipsearch.batching.admission import UNBOUNDED
-from clipsearch.batching.lane import Lane
-from clipsearch.batching.policy import BatchPolicy
 from clipsearch.batching.preparation import Preparation
 from clipsearch.collection import CollectionOptions
 from clipsearch.data import DataDirectory
@@ -21,6 +17,7 @@ from clipsearch.encoders.manifest import Manifest
 from clipsearch.encoders.runtime import RuntimeOptions
 from clipsearch.index.manifest import IndexManifest
 from clipsearch.index.rules import Training
+from clipsearch.lanes import encoder_threads, lone_threads, wire_lanes
 from clipsearch.rpc.catalogue import CatalogueServicer
 from clipsearch.rpc.embedding import EmbeddingServicer
 from clipsearch.rpc.generators import AsGenerators
@@ -30,20 +27,18 @@ from clipsearch.rpc.search import SearchServicer
 from clipsearch.rpc.server import RpcOptions, RpcServer
 from clipsearch.services.build_index import Derivation, TextEmbedder
 from clipsearch.services.build_report import Report
-from clipsearch.services.catalogue import CatalogueService, WriteLane, write_batch
-from clipsearch.services.embed import EmbedService, ImageLane, TextLane, encode_batch, searched_s
+from clipsearch.services.catalogue import CatalogueService
+from clipsearch.services.embed import EmbedService
 from clipsearch.services.facets import FacetService
 from clipsearch.services.imports import Importer
 from clipsearch.services.jobs import Jobs
 from clipsearch.services.limits import RequestLimits
 from clipsearch.services.operations import Operations
 from clipsearch.services.recall import RecallMonitor
-from clipsearch.services.search import SearchLane, SearchService
-from clipsearch.services.searcher import Searcher
-from clipsearch.settings import MIB, Settings
+from clipsearch.services.search import SearchService
+from clipsearch.settings import Settings
 from clipsearch.telemetry.assembly import Telemetry
 from clipsearch.telemetry.collector import Sources
-from clipsearch.telemetry.meters import Stage
 from clipsearch.v1 import embedding_pb2
 from clipsearch.watchdog import Watchdog
 
@@ -51,29 +46,6 @@ if TYPE_CHECKING:
     from clipsearch.telemetry.tracing import Tracing
 
 logger = logging.getLogger(__name__)
-
-MOST_LONE_THREADS = 8
-"""A short text has no work for more; every operator would only wait for more threads."""
-
-
-WRITES, WRITE_ITEMS = 256, 4096
-"""Most calls, and most items, that share one transaction: enough for a disk flush not to count, and few enough for
-nobody to wait long for the others."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lanes:
-    """The stages that batch; ``search`` and ``write`` are None without a data directory."""
-
-    text: TextLane
-    image: ImageLane
-    search: SearchLane | None
-    write: WriteLane | None
-
-    @property
-    def all(self) -> list[TextLane | ImageLane | SearchLane | WriteLane]:
-        """The lanes there are, in the order in which a request passes them."""
-        return [lane for lane in (self.text, self.image, self.search, self.write) if lane is not None]
 
 
 class App:
@@ -92,7 +64,7 @@ class App:
         self.encoders = _load_encoders(settings)
         self.data = _open_data(settings, self.encoders)
         self.recall = RecallMonitor(settings.recall_sample)
-        self.lanes = _lanes(settings, self.encoders, self.data, self.recall, self.telemetry)
+        self.lanes = wire_lanes(settings, self.encoders, self.data, self.recall, self.telemetry)
         self.operations = Operations()
         self.decoding = Decoding(settings, self.encoders)
         self._facets: FacetService | None = None
@@ -251,32 +223,6 @@ class App:
         logger.info("stopped")
 
 
-def encoder_threads(settings: Settings) -> int:
-    """CPU threads of one encoder run: a quarter of the cores, so that several batches run side by side.
-
-    Threads inside a run meet at a barrier after every operator, batches side by side never do, so many narrow runs do
-    more than one wide run.
-    """
-    return settings.encoder_threads or max(1, settings.cores // 4)
-
-
-def lone_threads(settings: Settings) -> int:
-    """CPU threads of a run that has its tower to itself: all cores, for the sake of one caller's latency."""
-    return settings.lone_threads or min(settings.cores, MOST_LONE_THREADS)
-
-
-def encoder_workers(settings: Settings, encoders: Encoders) -> int:
-    """Workers of each encoder lane: enough for all cores on a CPU, one on a GPU, which runs one batch at a time.
-
-    One as well for small towers: there, fewer and larger batches serve more.
-    """
-    if settings.encoder_workers:
-        return settings.encoder_workers
-    if encoders.device == "cuda" or encoders.small:
-        return 1
-    return max(1, settings.cores // encoder_threads(settings))
-
-
 def _load_encoders(settings: Settings) -> Encoders:
     options = RuntimeOptions(
         device=settings.device, threads=encoder_threads(settings), lone_threads=lone_threads(settings)
@@ -306,42 +252,6 @@ def _open_data(settings: Settings, encoders: Encoders) -> DataDirectory | None:
 
 def _rebuild(data: DataDirectory, collection: str, report: Report, training: Training) -> IndexManifest:
     return data.collection(collection).rebuild(report, training)
-
-
-def _lanes(
-    settings: Settings, encoders: Encoders, data: DataDirectory | None, recall: RecallMonitor, telemetry: Telemetry
-) -> Lanes:
-    def policy(max_items: int, max_cost: int, overhead: int = 0) -> BatchPolicy:
-        return BatchPolicy(
-            max_items, max_cost, overhead, bulk_share=settings.bulk_share, max_delay_s=settings.max_batch_delay_ms / 1e3
-        )
-
-    text_policy = policy(settings.text_batch_items, settings.text_batch_tokens, settings.text_batch_overhead_tokens)
-    image_policy = policy(settings.image_batch_items, settings.image_batch_items)
-    search_policy = policy(settings.search_batch_items, settings.search_batch_items)
-    searcher = None if data is None else Searcher(data, recall)
-    run_text = functools.partial(encode_batch, encoders.text.encode, searcher)
-    run_image = functools.partial(encode_batch, encoders.image.encode, searcher)
-
-    def lane(name: str, run: Any, policy: BatchPolicy, stage: Stage, max_bytes: int = UNBOUNDED) -> Lane[Any, Any]:
-        workers = encoder_workers(settings, encoders) if stage == "encode" else 1
-        observers = telemetry.lane(name, policy, stage, searched_s if stage == "encode" else None)
-        return Lane(
-            name,
-            run,
-            policy,
-            capacity=settings.lane_capacity,
-            max_bytes=max_bytes,
-            workers=workers,
-            observers=observers,
-        )
-
-    return Lanes(
-        text=lane("text", run_text, text_policy, "encode"),
-        image=lane("image", run_image, image_policy, "encode", settings.image_lane_mib * MIB),
-        search=None if searcher is None else lane("search", searcher.lookup, search_policy, "search"),
-        write=None if data is None else lane("write", write_batch, policy(WRITES, WRITE_ITEMS), "write"),
-    )
 
 
 def _model(manifest: Manifest) -> embedding_pb2.Model:

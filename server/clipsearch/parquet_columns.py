@@ -21,7 +21,8 @@ def open_parquet_file(path: Path) -> Any:
     import pyarrow.parquet
 
     try:
-        return pyarrow.parquet.ParquetFile(path)
+        # Without reading ahead, which would hold a whole row group: its rows may be pictures.
+        return pyarrow.parquet.ParquetFile(path, pre_buffer=False)
     except pyarrow.ArrowInvalid as error:
         raise InvalidInput(f"{path} is not a readable Parquet file: {error}", field="source") from error
 

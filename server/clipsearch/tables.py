@@ -56,8 +56,16 @@ def read_rows(path: Path, texts: Collection[str] = NAMES) -> Iterator[TableRow]:
         yield TableRow(row.line, values, end=row.end)
 
 
+def read_cells(path: Path) -> Iterator[TableRow]:
+    """Yield the rows of a table in order as they are written: CSV cells stay text, whatever they look like.
+
+    What is not UTF-8 in a cell is kept in surrogates, so that its user can tell, and it costs its own row alone.
+    """
+    return _json_lines(path) if path.suffix.lower() in JSON_LINES else _csv_cells(path, "surrogateescape")
+
+
 def count_rows(path: Path) -> int:
-    """Return how many rows ``read_rows`` yields."""
+    """Return how many rows ``read_rows`` and ``read_cells`` yield."""
     if path.suffix.lower() in JSON_LINES:
         with path.open("rb") as file:
             return sum(1 for line in file if line.strip())
@@ -95,9 +103,9 @@ def _json_lines(path: Path) -> Iterator[TableRow]:
                 yield TableRow(line, None, "not a JSON object", end)
 
 
-def _csv_cells(path: Path) -> Iterator[TableRow]:
+def _csv_cells(path: Path, errors: str = "replace") -> Iterator[TableRow]:
     # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
-    with path.open("rb") as raw, TextIOWrapper(raw, encoding="utf-8-sig", errors="replace", newline="") as file:
+    with path.open("rb") as raw, TextIOWrapper(raw, encoding="utf-8-sig", errors=errors, newline="") as file:
         reader = csv.DictReader(file, delimiter=_delimiter(path), restval="", restkey=None)
         while True:
             try:

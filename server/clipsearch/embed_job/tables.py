@@ -1,7 +1,5 @@
 """Columns of CSV, TSV, JSON Lines and Parquet files as sources, row by row."""
 
-import csv
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +11,9 @@ from clipsearch.embed_job.items import Item, Kind, Problem
 from clipsearch.embed_job.sources import picture, usable_id
 from clipsearch.errors import InvalidInput
 from clipsearch.fetch.urls import is_url
+from clipsearch.parquet_columns import open_parquet_file
 from clipsearch.picture_files import SUFFIXES
+from clipsearch.tables import column_names, count_rows, read_cells
 
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 PEEK_ROWS = 1000
@@ -39,66 +39,26 @@ class Table(ABC):
     def count(self) -> int:
         """Return the number of rows."""
 
+    @abstractmethod
     def columns(self) -> list[str]:
         """Return the names of the columns, as far as the first rows tell."""
-        names: dict[str, None] = {}
-        for row in islice(self.rows(), PEEK_ROWS):
-            names |= dict.fromkeys(row) if isinstance(row, Mapping) else {}
-        return list(names)
 
 
-class CsvTable(Table):
-    """Comma- or tab-separated values, in UTF-8, with a header."""
+class TextTable(Table):
+    """CSV, TSV or JSON Lines, in UTF-8; CSV with a header."""
 
     def rows(self, columns: Sequence[str] | None = None) -> Iterator[Row]:
-        """Yield the rows; what is not UTF-8 is kept in surrogates, so that it costs its own row alone."""
-        with self.path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            reader = csv.DictReader(file, delimiter=self._delimiter, restval="")
-            try:
-                for row in reader:
-                    row.pop(None, None)  # cells beyond the header
-                    yield row
-            except csv.Error as error:
-                raise InvalidInput(f"{self.path}, line {reader.line_num}: {error}", field="source") from error
+        """Yield the rows as they are written."""
+        for row in read_cells(self.path):
+            yield Problem("ROW_NOT_USABLE", row.problem) if row.values is None else row.values
 
     def count(self) -> int:
         """Count them by reading the file: a quoted cell may hold line breaks."""
-        with self.path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            try:
-                return max(0, sum(1 for row in csv.reader(file, delimiter=self._delimiter) if row) - 1)
-            except csv.Error as error:
-                raise InvalidInput(f"{self.path}: {error}", field="source") from error
+        return count_rows(self.path)
 
     def columns(self) -> list[str]:
-        """Return the header."""
-        with self.path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            return next(csv.reader(file, delimiter=self._delimiter), [])
-
-    @property
-    def _delimiter(self) -> str:
-        return "\t" if self.path.suffix.lower() == ".tsv" else ","
-
-
-class JsonLinesTable(Table):
-    """One JSON object a line; empty lines are passed over."""
-
-    def rows(self, columns: Sequence[str] | None = None) -> Iterator[Row]:
-        """Yield the rows; a line that is no JSON object is a problem of its own."""
-        with self.path.open("rb") as file:
-            for line in file:
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                except ValueError as error:  # UnicodeDecodeError is one too
-                    yield Problem("ROW_NOT_USABLE", f"not valid JSON: {error}")
-                    continue
-                yield row if isinstance(row, dict) else Problem("ROW_NOT_USABLE", "not a JSON object")
-
-    def count(self) -> int:
-        """Count the lines that are not empty."""
-        with self.path.open("rb") as file:
-            return sum(1 for line in file if line.strip())
+        """Return the header, or the names in the first objects."""
+        return column_names(self.path, PEEK_ROWS)
 
 
 class ParquetTable(Table):
@@ -106,14 +66,8 @@ class ParquetTable(Table):
 
     def __init__(self, path: Path) -> None:
         """Read its footer; raises InvalidInput where it has none."""
-        import pyarrow
-        import pyarrow.parquet
-
         super().__init__(path)
-        try:
-            self._file: Any = pyarrow.parquet.ParquetFile(path, pre_buffer=False)
-        except pyarrow.ArrowInvalid as error:
-            raise InvalidInput(f"{path} is not a readable Parquet file: {error}", field="source") from error
+        self._file = open_parquet_file(path)
 
     def rows(self, columns: Sequence[str] | None = None) -> Iterator[Row]:
         """Yield the rows."""
@@ -163,7 +117,7 @@ def open_column(path: Path, column: str | None, id_column: str | None, kind: Kin
     that is not there, with those that are.
     """
     suffix = path.suffix.lower()
-    table = ParquetTable(path) if suffix == ".parquet" else (JsonLinesTable if "json" in suffix else CsvTable)(path)
+    table = ParquetTable(path) if suffix == ".parquet" else TextTable(path)
     names = table.columns()
     known = f"{path} has the columns {', '.join(names)}" if names else f"{path} has no columns"
     if column is None:
