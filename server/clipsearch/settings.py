@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from clipsearch.errors import ConfigError
+from clipsearch.event_loop import EventLoopKind
 
 ENV_PREFIX = "CLIPSEARCH_"
 MIB = 2**20
@@ -144,6 +145,10 @@ class Settings(BaseSettings):
         None,
         description="OTLP/gRPC endpoint that spans are sent to, such as http://localhost:4317; none: what "
         "OTEL_EXPORTER_OTLP_ENDPOINT says, or no traces.",
+    )
+    event_loop: EventLoopKind = Field(
+        "auto",
+        description="The event loop that serves: `uvloop`, Python's own `asyncio`, or `auto`, uvloop where installed.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level logged.")
     log_format: Literal["text", "json"] = Field("text", description="Lines for people, or one JSON object each.")
