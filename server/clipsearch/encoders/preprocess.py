@@ -145,7 +145,8 @@ def check_bytes(data: bytes, limits: ImageLimits) -> None:
 def decode(data: bytes, limits: ImageLimits, least_edge: int | None = None) -> Image.Image:
     """Decode to an RGB picture, oriented by EXIF, transparency composited on white.
 
-    It has full size unless it is a JPEG both of whose edges stay at least ``least_edge`` long at a fraction of it. Byte and pixel limits are checked first, from the header alone. Raises EmptyImage, ImageTooLarge, TooManyPixels,
+    It has full size unless it is a JPEG both of whose edges stay at least ``least_edge`` long at a fraction of it.
+    Byte and pixel limits are checked first, from the header alone. Raises EmptyImage, ImageTooLarge, TooManyPixels,
     UnsupportedImage or CorruptImage.
     """
     check_bytes(data, limits)
