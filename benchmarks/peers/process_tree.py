@@ -1,0 +1,91 @@
+"""A server and all the processes that it started: their CPU, their memory, and their end."""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+from benchmarks.harness.process import child
+
+SAMPLE_S = 0.5
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """Return the process and its descendants; those that end meanwhile are left out."""
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def tree_cpu_s(pid: int) -> float:
+    """Return the CPU seconds, user and system, that the living processes of a tree have used; in steps of 10 ms."""
+    total = 0.0
+    for one in family(pid):
+        try:
+            times = one.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += times.user + times.system
+    return total
+
+
+def tree_bytes(pid: int) -> int:
+    """Return the memory of a tree, what several processes share counted once (proportional set size)."""
+    total = 0
+    for one in family(pid):
+        try:
+            total += one.memory_full_info().pss
+        except (psutil.NoSuchProcess, psutil.ZombieProcess):
+            continue
+    return total
+
+
+class PeakMemory:
+    """Samples a tree's memory twice a second until the context ends; ``bytes`` is the most that was seen."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.bytes = 0
+
+    def _watch(self) -> None:
+        while True:
+            self.bytes = max(self.bytes, tree_bytes(self._pid))
+            if self._ended.wait(SAMPLE_S):
+                return
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+
+@contextmanager
+def running(command: Sequence[str], log: Path, variables: Mapping[str, str]) -> Iterator["psutil.Popen"]:
+    """Run a server as ``child`` does; what it leaves behind when it ends is killed."""
+    left: list[psutil.Process] = []
+    try:
+        with child(command, log, grace_s=5.0, variables=variables) as process:
+            try:
+                yield process
+            finally:
+                left = family(process.pid)
+    finally:
+        for one in left:
+            try:
+                one.kill()
+            except psutil.NoSuchProcess:
+                continue
+        psutil.wait_procs(left, timeout=5.0)
