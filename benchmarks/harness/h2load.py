@@ -213,7 +213,8 @@ def _started(command: Sequence[str]) -> Iterator["subprocess.Popen[str]"]:
 
 
 def _run(command: Sequence[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    # With -v it prints what came, and over HTTP/1.1 that may be bytes of any kind.
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=60, check=False)
     if done.returncode != 0:
         raise LoadError(f"h2load ended with status {done.returncode}:\n{done.stdout}{done.stderr}")
     return done.stdout

@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     pythons, failures = _install(peers, console)
     if arguments.install_only:
         sys.exit("; ".join(f"{name}: {why}" for name, why in failures.items()) or None)
-    rounds, more = _measure(peers, pythons, inputs, arguments.work / "logs", pace, console)
+    rounds, more = _measure(peers, pythons, inputs, logs=arguments.work / "logs", pace=pace, console=console)
     result = {
         "environment": facts,
         "settings": {
@@ -84,7 +84,7 @@ def _install(peers: Sequence[Peer], console: Console) -> tuple[dict[str, Path], 
 
 
 def _measure(
-    peers: Sequence[Peer], pythons: dict[str, Path], inputs: Inputs, logs: Path, pace: Pace, console: Console
+    peers: Sequence[Peer], pythons: dict[str, Path], inputs: Inputs, *, logs: Path, pace: Pace, console: Console
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str]]:
     """Let all take turns; a peer that fails is out of the run from then on, and its reason is kept."""
     top = ceiling.Ceiling(inputs)
