@@ -25,7 +25,7 @@ from harness.figures import once, ratios, slope, summarise
 from harness.h2load import Load, bodies_on_disk, drive
 from harness.models import ROOT, SAMPLE_BUNDLE, TOKENIZER, MissingInput, random_bundle
 from harness.process import child, resident_bytes, settle
-from harness.report import Line, as_json, markdown, rewrite, table
+from harness.report import Line, as_json, table
 from harness.server import Served, clipsearch
 from harness.wire import EMBED_IMAGE, EMBED_TEXT, frame
 from harness.workload import captions, photographs, queries
@@ -44,7 +44,6 @@ STEADY_KIB = 50.0
 
 WATCH_EVERY_S = 0.25
 RESULTS = ROOT / "benchmarks" / "results" / "embed.json"
-DOCUMENT = ROOT / "docs" / "embed.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,8 +250,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     }  # fmt: skip
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    if out.resolve() == RESULTS:
-        rewrite(DOCUMENT, "embed", markdown(lines, facts))
     screen = Console()
     screen.print(table(lines, "clipsearch embed"), width=None if screen.is_terminal else 140)
     console.print(f"written to {out}")

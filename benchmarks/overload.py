@@ -20,6 +20,7 @@ from pathlib import Path
 
 from harness.facts import environment
 from harness.figures import once, percentile
+from harness.load_plot import plot
 from harness.models import ROOT, TOKENIZER, MissingInput, random_bundle
 from harness.open_loop import CALLER_HEADER, LATE, OK, UNSENT, Calls, Plan, run
 from harness.process import cpu_s, resident_bytes, settle
@@ -294,37 +295,6 @@ def _lines(
         Line("fairness", "polite beside greedy / alone: in time", "x", once(beside.goodput / alone.goodput), 0.95),
     ]
     return lines
-
-
-def plot(document: dict[str, object], target: Path) -> None:
-    """Draw goodput and latency over the offered load."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    loads: dict[str, dict[str, float]] = document["loads"]  # type: ignore[assignment]
-    capacity, deadline_ms = float(document["capacity"]), float(document["deadline_ms"])  # type: ignore[arg-type]
-    multiples = [float(multiple) for multiple in loads]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4))
-    left.plot(multiples, [one["goodput"] for one in loads.values()], marker="o", label="answered in time")
-    left.axhline(capacity, color="grey", linestyle="--", label="capacity")
-    left.set_ylabel("calls per second")
-    left.set_ylim(bottom=0)
-    right.plot(multiples, [one["p99_ms"] for one in loads.values()], marker="o", label="p99 of accepted")
-    right.plot(multiples, [one["p50_ms"] for one in loads.values()], marker="o", label="p50 of accepted")
-    right.axhline(deadline_ms, color="grey", linestyle="--", label="deadline")
-    right.set_ylabel("ms from the intended start")
-    right.set_ylim(bottom=0)
-    for axes in (left, right):
-        axes.set_xscale("log")
-        axes.set_xticks(multiples, [f"{multiple:g}x" for multiple in multiples])
-        axes.set_xlabel("offered load, in capacities")
-        axes.grid(alpha=0.3)
-        axes.legend()
-    figure.tight_layout()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(target, dpi=120)
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -16,7 +16,7 @@ from typing import Any
 from harness.context import FULL, QUICK, Context
 from harness.facts import environment
 from harness.models import ROOT, SAMPLE_BUNDLE, TOKENIZER, MissingInput
-from harness.report import Line, Outcome, as_json, markdown, rewrite, table
+from harness.report import Line, Outcome, as_json, table
 from harness.sections.idle import idle
 from harness.sections.memory import memory
 from harness.sections.padding import padding
@@ -33,7 +33,6 @@ SECTIONS: dict[str, Callable[[Context], Outcome]] = {
     "memory": memory,
 }
 RESULTS = ROOT / "benchmarks" / "results" / "serving.json"
-DOCUMENT = ROOT / "docs" / "benchmarks.md"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -73,8 +72,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     }  # fmt: skip
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    if out.resolve() == RESULTS:
-        rewrite(DOCUMENT, "serving", markdown(lines, facts))
     screen = Console()
     # Not a terminal: wide enough that no figure is broken over lines.
     screen.print(table(lines, "clipsearch serving"), width=None if screen.is_terminal else 140)

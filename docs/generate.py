@@ -1,10 +1,8 @@
 """Rewrites the parts of docs/ that are made from the code, between their markers."""
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from benchmarks.harness.report import number
 from clipsearch.index.rules import IvfPqShape, choose_shape
@@ -17,12 +15,12 @@ from docs.generator.cli import cli_reference
 from docs.generator.errors import errors_table
 from docs.generator.models import gate_table, precisions_table
 from docs.generator.protos import read_api
-from docs.generator.security import costs_table
+from docs.generator.results import lines_table, measured_on, result
+from docs.generator.security import shows_a_cost
 from docs.generator.sizing import collection_table, model_table
 from docs.generator.tuning import batch_table, concurrency_table, idle_table, recall_table, writes_table
 
-DOCS = Path(__file__).parent
-ROOT = DOCS.parent
+ROOT = Path(__file__).parents[1]
 
 
 def replace(file: Path, name: str, content: str) -> None:
@@ -38,8 +36,8 @@ def replace(file: Path, name: str, content: str) -> None:
 
 def quality_table() -> str:
     """The sample model's quality, as README shows it, from the committed result."""
-    result = _result("quality")
-    figures, settings = result["figures"], result["settings"]
+    found = result("quality")
+    figures, settings = found["figures"], found["settings"]
     exact = figures["full_captions"]["exact_picture"]
     images = figures["image_to_image_precision@10"]
     rows = [
@@ -58,7 +56,7 @@ def quality_table() -> str:
 
 def faults_table() -> str:
     """What the fault scripts have done and found, as docs/catalogue.md shows it, from the committed results."""
-    writer, server, load = map(_result, ("faults_kill_writer", "faults_kill_server", "concurrent_load"))
+    writer, server, load = map(result, ("faults_kill_writer", "faults_kill_server", "concurrent_load"))
     named = [count for step, count in writer["kills"].items() if not step.startswith("outside")]
     rows = [
         ("`kill_writer`", f"{writer['rounds']} kills, {sum(named)} of them at {len(named)} named steps"),
@@ -87,13 +85,13 @@ def _acknowledged(items: int, searches: int) -> str:
 
 def index_table() -> str:
     """How the index compares with others, as docs/benchmarks.md shows it, from the committed result."""
-    result = _result("index")
-    built = {one["name"]: one for one in result["contenders"]}
+    found = result("index")
+    built = {one["name"]: one for one in found["contenders"]}
     rows = [
         "| recall@10 ≥ | index | setting | queries/s in batches | times exact flat | one query, p50 / p99 |",
         "| --- | --- | --- | ---: | ---: | ---: |",
     ]
-    for turn in result["turns"]:
+    for turn in found["turns"]:
         names = built[turn["contender"]]["point_names"]
         setting = ", ".join(f"{name} {value:g}" for name, value in zip(names, turn["point"], strict=True))
         times = turn["batch_over_flat"]
@@ -104,31 +102,15 @@ def index_table() -> str:
         )
     rows += ["", "| index | build | bytes per item beside the vectors |", "| --- | ---: | ---: |"]
     rows += [f"| {one['name']} | {one['build_s']:.0f} s | {one['bytes_per_item']:.1f} |" for one in built.values()]
-    return _measured_on(result["environment"]) + "\n".join(rows) + "\n"
-
-
-def live_table() -> str:
-    """The life of a collection of a million, as docs/benchmarks.md shows it, from the committed result."""
-    result = _result("live_catalogue")
-    rows = ["| section | figure | median | min … max | target |  |", "| --- | --- | ---: | ---: | --- | --- |"]
-    for section in result["sections"].values():
-        for line in section["lines"]:
-            value, unit = line["value"], f" {line['unit']}" if line["unit"] else ""
-            sign = "≥" if line["better"] == "higher" else "≤"
-            target = "" if line["target"] is None else f"{sign} {line['target']:g}{unit}"
-            spread = f"{number(value['low'])} … {number(value['high'])}" if value["count"] > 1 else ""
-            median = f"{number(value['median'])}{unit}"
-            rows.append(f"| {line['section']} | {line['name']} | {median} | {spread} | {target} | {line['verdict']} |")
-    first = next(iter(result["sections"].values()))
-    return _measured_on(first["environment"]) + "\n".join(rows) + "\n"
+    return measured_on(found["environment"]) + "\n".join(rows) + "\n"
 
 
 def speed_table() -> str:
     """What a reader asks first about speed, as README shows it, from the committed results."""
-    serving = {(line["section"], line["name"]): line["value"]["median"] for line in _result("serving")["lines"]}
-    life = _result("live_catalogue")["sections"]
+    serving = {(line["section"], line["name"]): line["value"]["median"] for line in result("serving")["lines"]}
+    life = result("live_catalogue")["sections"]
     live = {line["name"]: line["value"]["median"] for section in life.values() for line in section["lines"]}
-    fast = {turn["recall_target"]: turn for turn in _result("index")["turns"] if turn["contender"] == "clipsearch"}
+    fast = {turn["recall_target"]: turn for turn in result("index")["turns"] if turn["contender"] == "clipsearch"}
     text, image = (
         " and ".join(f"{serving[kind, f'{precision}: served / raw']:.2f}" for precision in ("fp32", "int8"))
         for kind in ("text", "image")
@@ -155,14 +137,14 @@ def speed_table() -> str:
 
 def facets_table() -> str:
     """What counting facets takes, as docs/facets.md shows it, from the committed result."""
-    result = _result("facets")
-    rows = [f"| {result['settings']['n']:,} items, eight fields | median | min … max |", "| --- | ---: | ---: |"]
-    for name, one in result["seconds"].items():
+    found = result("facets")
+    rows = [f"| {found['settings']['n']:,} items, eight fields | median | min … max |", "| --- | ---: | ---: |"]
+    for name, one in found["seconds"].items():
         if name != "writing":
             rows.append(f"| {name} | {one['median']:.3f} s | {one['low']:.3f} … {one['high']:.3f} |")
-    for name, late in result["loop_lateness_ms"].items():
+    for name, late in found["loop_lateness_ms"].items():
         rows.append(f"| an event loop wakes up late, {name} | {late['p50']:.2f} ms | p99 {late['p99']:.1f} |")
-    return _measured_on(result["environment"]) + "\n".join(rows) + "\n"
+    return measured_on(found["environment"]) + "\n".join(rows) + "\n"
 
 
 D = 512
@@ -199,7 +181,7 @@ def growth_table() -> str:
 
 
 def _stages(name: str) -> dict[str, float]:
-    seconds = _result(name)["sections"]["build"]["samples"]["stages_s"]
+    seconds = result(name)["sections"]["build"]["samples"]["stages_s"]
     moved = sum(seconds[stage] for stage in ("reading", "writing", "publishing"))
     return {stage: moved if stage == "reading, writing" else seconds[stage] for stage in GROWS}
 
@@ -209,41 +191,40 @@ def _scaled(seconds: dict[str, float], n: int, to: int) -> dict[str, float]:
     return {stage: seconds[stage] * grows(to, after) / grows(n, before) for stage, grows in GROWS.items()}
 
 
-def _measured_on(environment: dict[str, Any]) -> str:
-    versions = ", ".join(f"{name} {environment['packages'][name]}" for name in ("faiss-cpu", "numpy"))
-    busy = ", other work beside it" if environment["busy"] else ""
-    return (
-        f"{environment['cores']} cores of {environment['cpu']}, {versions}; "
-        f"commit {environment['git_sha'][:10]}, {environment['measured_at'][:10]}{busy}.\n\n"
-    )
-
-
-def _result(name: str) -> Any:
-    return json.loads((ROOT / f"benchmarks/results/{name}.json").read_text(encoding="utf-8"))
+TABLES: tuple[tuple[str, str, Callable[[], str]], ...] = (
+    ("docs/api.md", "api", lambda: api_reference(read_api())),
+    ("docs/benchmarks.md", "index", index_table),
+    ("docs/benchmarks.md", "live", lambda: lines_table("live_catalogue")),
+    ("docs/benchmarks.md", "serving", lambda: lines_table("serving")),
+    ("docs/catalogue.md", "faults", faults_table),
+    ("docs/cli.md", "cli", cli_reference),
+    ("docs/decisions/0008-event-loop.md", "event_loop", lambda: lines_table("event_loop")),
+    ("docs/decisions/0009-jpegs.md", "jpegs", lambda: lines_table("jpegs")),
+    ("docs/embed.md", "embed", lambda: lines_table("embed")),
+    ("docs/errors.md", "errors", errors_table),
+    ("docs/export.md", "gate", gate_table),
+    ("docs/export.md", "precisions", precisions_table),
+    ("docs/facets.md", "facets", facets_table),
+    ("docs/index.md", "growth", growth_table),
+    ("docs/ingest.md", "rejects", rejects_table),
+    ("docs/monitoring.md", "metrics", metrics.markdown_table),
+    ("docs/operating.md", "collections", collection_table),
+    ("docs/operating.md", "models", model_table),
+    ("docs/overload.md", "overload", lambda: lines_table("overload")),
+    ("docs/security.md", "costs", lambda: lines_table("security", shows_a_cost)),
+    ("docs/security.md", "scopes", scopes.markdown_table),
+    ("docs/settings.md", "settings", markdown_table),
+    ("docs/tuning.md", "batches", batch_table),
+    ("docs/tuning.md", "concurrency", concurrency_table),
+    ("docs/tuning.md", "idle", idle_table),
+    ("docs/tuning.md", "recall", recall_table),
+    ("docs/tuning.md", "writes", writes_table),
+    ("README.md", "figures", quality_table),
+    ("README.md", "speed", speed_table),
+)
+"""Which page holds what, between which markers, and what makes it."""
 
 
 if __name__ == "__main__":
-    replace(DOCS / "api.md", "api", api_reference(read_api()))
-    replace(DOCS / "cli.md", "cli", cli_reference())
-    replace(DOCS / "errors.md", "errors", errors_table())
-    replace(DOCS / "export.md", "precisions", precisions_table())
-    replace(DOCS / "export.md", "gate", gate_table())
-    replace(DOCS / "monitoring.md", "metrics", metrics.markdown_table())
-    replace(DOCS / "operating.md", "models", model_table())
-    replace(DOCS / "operating.md", "collections", collection_table())
-    replace(DOCS / "tuning.md", "idle", idle_table())
-    replace(DOCS / "tuning.md", "batches", batch_table())
-    replace(DOCS / "tuning.md", "concurrency", concurrency_table())
-    replace(DOCS / "tuning.md", "recall", recall_table())
-    replace(DOCS / "tuning.md", "writes", writes_table())
-    replace(DOCS / "benchmarks.md", "index", index_table())
-    replace(DOCS / "benchmarks.md", "live", live_table())
-    replace(DOCS / "index.md", "growth", growth_table())
-    replace(DOCS / "facets.md", "facets", facets_table())
-    replace(DOCS / "catalogue.md", "faults", faults_table())
-    replace(DOCS / "ingest.md", "rejects", rejects_table())
-    replace(DOCS / "security.md", "scopes", scopes.markdown_table())
-    replace(DOCS / "security.md", "costs", costs_table())
-    replace(DOCS / "settings.md", "settings", markdown_table())
-    replace(ROOT / "README.md", "figures", quality_table())
-    replace(ROOT / "README.md", "speed", speed_table())
+    for page, name, make in TABLES:
+        replace(ROOT / page, name, make())

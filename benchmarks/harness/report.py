@@ -1,18 +1,12 @@
 """What a run says: lines with targets, as a table for people, JSON for machines, and Markdown for the documentation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from rich.table import Table
 
 from .figures import Summary
-
-
-def markers(name: str) -> tuple[str, str]:
-    """Return the comments between which a benchmark's table stands in a document."""
-    return f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +19,12 @@ class Line:
     value: Summary
     target: float | None = None
     better: Literal["higher", "lower"] = "higher"
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "Line":
+        """Return the line that ``as_json`` wrote."""
+        line = {name: value for name, value in values.items() if name != "verdict"}
+        return cls(**{**line, "value": Summary(**values["value"])})
 
     @property
     def verdict(self) -> Literal["PASS", "short", ""]:
@@ -42,7 +42,7 @@ class Line:
             self.section,
             self.name,
             f"{number(value.median)}{unit}",
-            f"{number(value.low)} … {number(value.high)}",
+            f"{number(value.low)} … {number(value.high)}" if value.count > 1 else "",
             "" if self.target is None else f"{sign} {self.target:g}{unit}",
             self.verdict,
         )
@@ -75,27 +75,10 @@ def table(lines: Sequence[Line], title: str) -> Table:
     return result
 
 
-def markdown(lines: Sequence[Line], environment: dict[str, Any]) -> str:
-    """Return the lines as a Markdown table under one sentence about where they come from."""
-    packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
-    sha = str(environment["git_sha"])[:10] + (" with local changes" if environment["git_dirty"] else "")
-    source = (
-        f"{environment['cores']} cores of {environment['cpu']}, Python {environment['python']}, {packages}; "
-        f"commit {sha}, {environment['measured_at']}."
-    )
+def markdown_rows(lines: Iterable[Line]) -> list[str]:
+    """Return the lines as the rows of a Markdown table, its heading first."""
     rows = [HEADINGS, ("---", "---", "---:", "---:", "---:", "---"), *(line.cells() for line in lines)]
-    return "\n".join([source, "", *("| " + " | ".join(cells) + " |" for cells in rows)])
-
-
-def rewrite(document: Path, name: str, text: str) -> None:
-    """Replace what stands between a benchmark's markers in a document; raises ValueError where they are not there."""
-    content = document.read_text(encoding="utf-8")
-    begin, end = markers(name)
-    if content.count(begin) != 1 or content.count(end) != 1:
-        raise ValueError(f"{document} must hold {begin} and {end} once each")
-    before, rest = content.split(begin)
-    after = rest.split(end)[1]
-    document.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
+    return ["| " + " | ".join(cells) + " |" for cells in rows]
 
 
 def as_json(lines: Sequence[Line]) -> list[dict[str, Any]]:

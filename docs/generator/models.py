@@ -1,14 +1,10 @@
 """docs/export.md: what the gate asks of each precision, and what it takes and gives."""
 
-import json
-from pathlib import Path
-from typing import Any
-
 from benchmarks.harness.report import number
 from clipsearch.encoders.manifest import PRECISIONS
 from clipsearch_export.parity import REQUIREMENTS
+from docs.generator.results import result
 
-ROOT = Path(__file__).parents[2]
 MIB = 2**20
 
 
@@ -24,8 +20,8 @@ def gate_table() -> str:
 
 def precisions_table() -> str:
     """What a ViT-B/32 of each precision takes on disk, and serves on the two cores of the serving benchmark."""
-    sizes = _result("sizing")["bundle_bytes"]
-    served = {(line["section"], line["name"]): line["value"]["median"] for line in _result("serving")["lines"]}
+    sizes = result("sizing")["bundle_bytes"]
+    served = {(line["section"], line["name"]): line["value"]["median"] for line in result("serving")["lines"]}
     lines = ["| precision | ViT-B/32 on disk | texts/s on two cores | pictures/s |", "| --- | ---: | ---: | ---: |"]
     for precision in PRECISIONS:
         rates = (served.get((tower, f"{precision}: served")) for tower in ("text", "image"))
@@ -35,7 +31,3 @@ def precisions_table() -> str:
         )
         lines.append(f"| {precision} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
-
-
-def _result(name: str) -> Any:
-    return json.loads((ROOT / f"benchmarks/results/{name}.json").read_text(encoding="utf-8"))

@@ -1,13 +1,9 @@
 """docs/operating.md: what models and collections take, by formulas that start from measurements."""
 
-import json
-from pathlib import Path
-from typing import Any
-
 from clipsearch.index.drift import delta_limit
 from clipsearch.index.rules import Kind, choose_kind, choose_shape
+from docs.generator.results import result
 
-ROOT = Path(__file__).parents[2]
 MIB, GIB = 2**20, 2**30
 MEASURED_ITEMS = 1_000_000
 D = 512
@@ -18,7 +14,7 @@ def model_table() -> str:
     """What a server of a ViT-B/32 holds without a collection."""
     lines = ["| ViT-B/32 on two cores | own memory, at the start | after load | mapped files |"]
     lines.append("| --- | ---: | ---: | ---: |")
-    for name, one in _result("sizing")["served"].items():
+    for name, one in result("sizing")["served"].items():
         start, load = one["at_start"], one["after_load"]
         sizes = (start["own_bytes"], load["own_bytes"], load["mapped_bytes"])
         lines.append(f"| {name} | {' | '.join(f'{size / MIB:,.0f} MiB' for size in sizes)} |")
@@ -72,9 +68,5 @@ def _ids_bytes() -> float:
 
 
 def _live(section: str, name: str) -> float:
-    lines = _result("live_catalogue")["sections"][section]["lines"]
+    lines = result("live_catalogue")["sections"][section]["lines"]
     return float(next(line["value"]["median"] for line in lines if line["name"] == name))
-
-
-def _result(name: str) -> Any:
-    return json.loads((ROOT / f"benchmarks/results/{name}.json").read_text(encoding="utf-8"))

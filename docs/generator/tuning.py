@@ -1,12 +1,10 @@
 """docs/tuning.md: what batches, load, visited lists and ways to write are worth, from the committed benchmarks."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 from benchmarks.harness.report import number
+from docs.generator.results import result
 
-ROOT = Path(__file__).parents[2]
 PRECISIONS = ("fp32", "int8")
 TOWERS = {"text": "texts/s", "image": "pictures/s"}
 
@@ -14,7 +12,7 @@ TOWERS = {"text": "texts/s", "image": "pictures/s"}
 def batch_table() -> str:
     """Items per second by batch size: the raw session of a ViT-B/32 on all cores, the better of spinning or not."""
     columns = {
-        f"{precision}, {unit}": _best(_result("serving")["samples"][tower][precision]["raw_tries"])
+        f"{precision}, {unit}": _best(result("serving")["samples"][tower][precision]["raw_tries"])
         for tower, unit in TOWERS.items()
         for precision in PRECISIONS
     }
@@ -35,7 +33,7 @@ def _best(tries: list[dict[str, Any]]) -> dict[int, float]:
 def concurrency_table() -> str:
     """Searches per second by the number of requests in flight, on the sample model and catalogue."""
     lines = ["| in flight | by text, searches/s | by vector |", "| ---: | ---: | ---: |"]
-    for one in _result("serving")["samples"]["search"]["sweep"]:
+    for one in result("serving")["samples"]["search"]["sweep"]:
         rates = (number(one["rates"][f"served, {kind}"]) for kind in ("text", "vector"))
         clients = f" from {one['clients']} connections" if one["clients"] > 1 else ""
         lines.append(f"| {one['clients'] * one['streams']}{clients} | {' | '.join(rates)} |")
@@ -44,7 +42,7 @@ def concurrency_table() -> str:
 
 def recall_table() -> str:
     """What visiting more lists gives and costs, a million vectors of 512: the curve of the index benchmark."""
-    curve = next(one["curve"] for one in _result("index")["contenders"] if one["name"] == "clipsearch")
+    curve = next(one["curve"] for one in result("index")["contenders"] if one["name"] == "clipsearch")
     # The first point is where the index was tuned to; the sweep has it again.
     points = sorted({tuple(one["point"]): one for one in curve}.items(), key=lambda entry: (entry[0][1], entry[0][0]))
     lines = ["| nprobe | overfetch | recall@10, pictures | recall@10, texts | queries/s in batches |"]
@@ -58,9 +56,7 @@ def recall_table() -> str:
 def idle_table() -> str:
     """The latency of one text at a time, through the Python client, and of the raw session."""
     lines = ["| one text at a time | raw session, median | served, median |", "| --- | ---: | ---: |"]
-    values = {
-        line["name"]: line["value"]["median"] for line in _result("serving")["lines"] if line["section"] == "idle"
-    }
+    values = {line["name"]: line["value"]["median"] for line in result("serving")["lines"] if line["section"] == "idle"}
     for name in ("ViT-B/32 fp32", "ViT-B/32 int8", "sample model"):
         cells = (f"{values[f'{name}: {side} p50']:.2f} ms" for side in ("raw call", "served"))
         lines.append(f"| {name} | {' | '.join(cells)} |")
@@ -69,12 +65,8 @@ def idle_table() -> str:
 
 def writes_table() -> str:
     """How many ready vectors a second were written, by how they came."""
-    lines = {line["name"]: line["value"]["median"] for line in _result("live_catalogue")["sections"]["load"]["lines"]}
+    lines = {line["name"]: line["value"]["median"] for line in result("live_catalogue")["sections"]["load"]["lines"]}
     names = ("single items, one caller", "single items, 32 callers", "new items, 500 a call, 8 callers")
     return (
         "\n".join(["| | items/s |", "| --- | ---: |", *(f"| {name} | {lines[name]:,.0f} |" for name in names)]) + "\n"
     )
-
-
-def _result(name: str) -> Any:
-    return json.loads((ROOT / f"benchmarks/results/{name}.json").read_text(encoding="utf-8"))

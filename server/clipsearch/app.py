@@ -7,6 +7,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
+from clipsearch import garbage
 from clipsearch.admittance import Admittance
 from clipsearch.batching.preparation import Preparation
 from clipsearch.collection import CollectionOptions
@@ -215,6 +216,7 @@ class App:
         await self.listen()
         try:
             await self.warm_up()
+            garbage.spare_what_stays()
         except Exception:
             # An operator finds the reason in log and health, rather than a process that restarts for ever.
             logger.exception("the warm-up failed: staying up, NOT_SERVING")

@@ -32,8 +32,8 @@ class Decoding:
 
 
 def image_limits(settings: Settings) -> ImageLimits:
-    """What a picture may measure."""
-    return ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
+    """What a picture may measure, and how carefully it is decoded."""
+    return ImageLimits(settings.max_image_bytes, settings.max_image_pixels, settings.jpeg_oversampling)
 
 
 def _isolated(settings: Settings, encoders: Encoders) -> IsolatedPreprocessor:

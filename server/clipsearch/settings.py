@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from clipsearch.errors import ConfigError
+from clipsearch.event_loop import EventLoopKind
 
 ENV_PREFIX = "CLIPSEARCH_"
 MIB = 2**20
@@ -71,6 +72,13 @@ class Settings(BaseSettings):
     )
     search_threads: int = Field(
         0, ge=0, le=256, description="CPU threads of one index search; 0: a quarter of the cores."
+    )
+    jpeg_oversampling: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="Decode large JPEGs at a fraction that leaves their edges this many times as long as the model "
+        "takes them; with 4 a photograph of 12 megapixels takes half the time; 0: whole.",
     )
     decode_threads: int = Field(0, ge=0, le=256, description="Threads that decode pictures; 0: one per core.")
     decode_isolation: Literal["process", "none"] = Field(
@@ -144,6 +152,10 @@ class Settings(BaseSettings):
         None,
         description="OTLP/gRPC endpoint that spans are sent to, such as http://localhost:4317; none: what "
         "OTEL_EXPORTER_OTLP_ENDPOINT says, or no traces.",
+    )
+    event_loop: EventLoopKind = Field(
+        "auto",
+        description="The event loop that serves: `uvloop`, Python's own `asyncio`, or `auto`, uvloop where installed.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level logged.")
     log_format: Literal["text", "json"] = Field("text", description="Lines for people, or one JSON object each.")

@@ -61,12 +61,10 @@ def test_in_a_batch_the_others_are_embedded_too(server: Running) -> None:
         stub = embedding_pb2_grpc.EmbeddingServiceStub(channel)
         inputs = [embedding_pb2.EmbedInput(image=picture(size=(40 + n, 50))) for n in range(6)]
         answer = stub.BatchEmbed.future(embedding_pb2.BatchEmbedRequest(inputs=inputs), timeout=60)
-        # The other one has done all there is for it when it has nothing left to do but wait; then the stopped one has
-        # the last picture.
-        queue = server.app.decoding.threads._work_queue
         isolated = server.app.decoding.isolated
         assert isolated is not None
-        while not (answer.running() and queue.empty() and len(isolated._idle) == 1):
+        # Until the stopped one has a picture and the other waits for more.
+        while [decoder.pid for decoder in isolated._idle] != [second]:
             stub.GetModel(embedding_pb2.GetModelRequest())
         os.kill(first, signal.SIGKILL)
         results = answer.result().results

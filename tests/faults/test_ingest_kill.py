@@ -1,45 +1,20 @@
 """kill -9 of ``clipsearch ingest`` wherever it is, Ctrl-C, a server that restarts: and the same command again."""
 
-import os
 import random
 import signal
 import subprocess
-import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from clipsearch.client import Client
 from clipsearch.settings import Settings
 from tests.fetch_server import FetchServer
 from tests.integration.ingesting import Desk, jpeg, write_pictures
-from tests.integration.support import ROOT, SAMPLE_BUNDLE, Running
+from tests.integration.support import SAMPLE_BUNDLE, Running
 
 LIMIT_S = 240.0
 COUNT = 400
 KILLS = 12
-ENVIRONMENT = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path), COLUMNS="200")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    data = tmp_path_factory.mktemp("ingest-data")
-    with Running(Settings(bundle=SAMPLE_BUNDLE, data=data, listen="127.0.0.1:0", device="cpu")) as running:
-        yield running
-
-
-@pytest.fixture
-def desk(server: Running, tmp_path: Path, request: pytest.FixtureRequest) -> Desk:
-    return Desk(server.address, f"c{abs(hash(request.node.name)):x}"[:40], tmp_path)
-
-
-def started(desk: Desk, source: Path, *more: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "clipsearch", *desk.arguments(source, *more)]
-    return subprocess.Popen(
-        command, cwd=ROOT, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
 
 
 def finished(process: "subprocess.Popen[str]") -> str:
@@ -67,7 +42,7 @@ def test_killed_again_and_again_it_still_comes_to_the_same(desk: Desk, tmp_path:
     steps = random.Random(11)
     held = killed = 0
     for _ in range(KILLS):
-        process = started(desk, photos, "--batch-size", "8")
+        process = desk.start(photos, "--batch-size", "8")
         wait_for_items(desk, held + steps.randrange(1, 40))
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=LIMIT_S)
@@ -78,15 +53,15 @@ def test_killed_again_and_again_it_still_comes_to_the_same(desk: Desk, tmp_path:
         if held >= COUNT - 60:
             break
     assert killed >= 3
-    said = finished(started(desk, photos))
+    said = finished(desk.start(photos))
     assert desk.items().keys() == names
     assert desk.rejects() == []
     # What was acknowledged is passed over; what was under way is sent again, and the server finds it unchanged.
     assert f" {COUNT} unchanged" not in said
-    again = finished(started(desk, photos))
+    again = finished(desk.start(photos))
     assert f"0 items added, 0 updated, {COUNT} unchanged" in again
     (photos / "0/0000.jpg").unlink()
-    finished(started(desk, photos, "--prune"))
+    finished(desk.start(photos, "--prune"))
     assert desk.items().keys() == names - {"0/0000.jpg"}
 
 
@@ -96,7 +71,7 @@ def test_ctrl_c_finishes_what_is_under_way_and_says_how_to_go_on(desk: Desk, tmp
     with FetchServer({f"/{number}.jpg": jpeg(number) for number in range(30)}) as web:
         rows = [f"{n},{web.url(f'/{n}.jpg' if n < 30 else '/silent')}\n" for n in range(40)]
         feed.write_text("id,image_url\n" + "".join(rows))
-        process = started(desk, feed, "--allow-private-urls", "--batch-size", "5", "--download-timeout", "600")
+        process = desk.start(feed, "--allow-private-urls", "--batch-size", "5", "--download-timeout", "600")
         wait_for_items(desk, 20)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=LIMIT_S)
@@ -114,7 +89,7 @@ def test_a_server_that_restarts_is_waited_for(tmp_path: Path) -> None:
     settings = Settings(bundle=SAMPLE_BUNDLE, data=data, listen="127.0.0.1:0", device="cpu")
     with Running(settings) as first:
         desk, port = Desk(first.address, "default", tmp_path), first.app.port
-        process = started(desk, photos, "--batch-size", "4", "--concurrency", "1")
+        process = desk.start(photos, "--batch-size", "4", "--concurrency", "1")
         wait_for_items(desk, 20)
     assert process.poll() is None, "it waits"
     with Running(settings.model_copy(update={"listen": f"127.0.0.1:{port}"})):

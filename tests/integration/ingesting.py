@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import subprocess
+import sys
 import tarfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +18,7 @@ from PIL import Image
 from clipsearch.cli.shell import shell
 from clipsearch.client import Client
 from clipsearch.client.types import Item
+from tests.integration.support import ROOT
 
 
 def jpeg(number: int, side: int = 32) -> bytes:
@@ -76,6 +80,13 @@ class Desk:
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return Ran(result.exit_code, result.output, self.rejects())
+
+    def start(self, source: Path | str, *more: str, stderr: int = subprocess.PIPE) -> "subprocess.Popen[str]":
+        """Start the command in a process of its own; what it says is in pipes, line by line."""
+        command = [sys.executable, "-u", "-m", "clipsearch", *self.arguments(source, *more)]
+        # Wide, so that no sentence is broken over lines.
+        environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path), COLUMNS="200")
+        return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=stderr)
 
     def rejects(self) -> list[dict[str, Any]]:
         """What the last run listed."""

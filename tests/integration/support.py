@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from clipsearch.app import App
+from clipsearch.event_loop import loop_factory
 from clipsearch.settings import Settings
 from clipsearch.telemetry.tracing import Tracing
 
@@ -21,7 +22,7 @@ class Running:
     def __init__(self, settings: Settings, tracing: Tracing | None = None) -> None:
         self._settings, self._tracing = settings, tracing
         self._up: Future[App] = Future()
-        self._loop = asyncio.new_event_loop()
+        self._loop = loop_factory(settings.event_loop)()
         self._stop = asyncio.Event()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._run(),))
 

@@ -3,7 +3,6 @@
 import csv
 import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +10,10 @@ import numpy as np
 import pytest
 
 from clipsearch.client import Client, NewItem
-from clipsearch.settings import Settings
 from tests.fetch_server import FetchServer
 from tests.integration.ingesting import Desk, jpeg, write_pictures
-from tests.integration.support import SAMPLE_BUNDLE, Running
 
 NAMES = [f"{number:02}.jpg" for number in range(12)]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    data = tmp_path_factory.mktemp("ingest-data")
-    with Running(Settings(bundle=SAMPLE_BUNDLE, data=data, listen="127.0.0.1:0", device="cpu")) as running:
-        yield running
-
-
-@pytest.fixture
-def desk(server: Running, tmp_path: Path, request: pytest.FixtureRequest) -> Desk:
-    return Desk(server.address, f"c{abs(hash(request.node.name)):x}"[:40], tmp_path)
 
 
 @pytest.fixture

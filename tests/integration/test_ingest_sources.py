@@ -13,22 +13,8 @@ from click.testing import CliRunner
 
 from clipsearch.cli.shell import shell
 from clipsearch.client import Client
-from clipsearch.settings import Settings
 from tests.fetch_server import FetchServer
 from tests.integration.ingesting import Desk, jpeg, write_pictures, write_shard
-from tests.integration.support import SAMPLE_BUNDLE, Running
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    data = tmp_path_factory.mktemp("ingest-data")
-    with Running(Settings(bundle=SAMPLE_BUNDLE, data=data, listen="127.0.0.1:0", device="cpu")) as running:
-        yield running
-
-
-@pytest.fixture
-def desk(server: Running, tmp_path: Path, request: pytest.FixtureRequest) -> Desk:
-    return Desk(server.address, f"c{abs(hash(request.node.name)):x}"[:40], tmp_path)
 
 
 @pytest.fixture(scope="module")

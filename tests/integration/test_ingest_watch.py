@@ -1,32 +1,12 @@
 """``--watch``: a directory, and a feed, that change while it runs."""
 
-import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
-from clipsearch.settings import Settings
 from tests.integration.ingesting import Desk, jpeg, write_pictures
-from tests.integration.support import ROOT, SAMPLE_BUNDLE, Running
-
-ENVIRONMENT = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path), COLUMNS="200")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    data = tmp_path_factory.mktemp("ingest-data")
-    with Running(Settings(bundle=SAMPLE_BUNDLE, data=data, listen="127.0.0.1:0", device="cpu")) as running:
-        yield running
-
-
-@pytest.fixture
-def desk(server: Running, tmp_path: Path, request: pytest.FixtureRequest) -> Desk:
-    return Desk(server.address, f"c{abs(hash(request.node.name)):x}"[:40], tmp_path)
 
 
 class Watching:
@@ -46,10 +26,7 @@ class Watching:
 
 @contextmanager
 def watching(desk: Desk, source: Path, *more: str) -> Iterator[Watching]:
-    command = [sys.executable, "-u", "-m", "clipsearch", *desk.arguments(source, "--watch", *more)]
-    with subprocess.Popen(
-        command, cwd=ROOT, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    ) as process:
+    with desk.start(source, "--watch", *more, stderr=subprocess.STDOUT) as process:
         try:
             watch = Watching(process)
             watch.until("Watching for changes")

@@ -6,7 +6,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from grpc_status import rpc_status
 
 from clipsearch.app import App
 from clipsearch.catalogue.writer import CatalogueWriter
+from clipsearch.client import Client, RetryPolicy
 from clipsearch.encoders.manifest import load_bundle
 from clipsearch.errors import ComputeFailed, UnusableBundle, UnusableIndex
 from clipsearch.settings import Settings
@@ -122,6 +125,38 @@ def test_sigterm_finishes_what_was_accepted_and_exits_with_0() -> None:
                 results = future.result(timeout=20).results
                 assert [result.WhichOneof("result") for result in results] == ["output"] * 200
         assert process.wait(timeout=20) == 0
+
+
+def test_callers_do_not_notice_that_a_server_restarts() -> None:
+    # Patient, since a start takes a busy machine longer than the default policy waits.
+    policy = RetryPolicy(max_attempts=5, initial_backoff_s=1.0, max_backoff_s=10.0)
+    over = threading.Event()
+
+    def call(address: str) -> int:
+        answered = 0
+        with Client(address, retry=policy, timeout=60) as client:
+            while not over.is_set():
+                answered += len(client.embed_text("a red mug").vector) > 0
+        return answered
+
+    with ThreadPoolExecutor(8) as callers:
+        settings = Settings(bundle=SAMPLE_BUNDLE, listen="127.0.0.1:0", device="cpu")
+        with Running(settings) as server:
+            settings = settings.model_copy(update={"listen": server.address})
+            calling = [callers.submit(call, server.address) for _ in range(8)]
+        for _ in range(3):
+            with Running(settings) as server:
+                assert served_again(server)
+        with Running(settings):
+            over.set()
+            assert all(one.result(timeout=60) > 0 for one in calling)
+
+
+def served_again(server: Running, least: int = 20) -> bool:
+    """Wait until the callers of another server have come to this one."""
+    while server.app.lanes.text.counts.items < least:
+        threading.Event().wait(0.01)
+    return True
 
 
 def test_serving_imports_no_training_stack() -> None:

@@ -43,12 +43,12 @@ def search(context: Context) -> Outcome:
     """
     ready = sample(context.work, context.sample_bundle, context.pace.catalogue_items, context.seed)
     dimension = load_bundle(ready.bundle).manifest.dimension
-    texts = _texts(context.seed)
+    spoken = texts(context.seed)
     with ExitStack() as stack:
         bare_server = stack.enter_context(bare(context.log("bare")))
         served = stack.enter_context(clipsearch(ready.bundle, context.log("search"), data=ready.data))
         bodies = {
-            "text": stack.enter_context(bodies_on_disk([_by_text(text) for text in texts])),
+            "text": stack.enter_context(bodies_on_disk([by_text(text) for text in spoken])),
             "vector": stack.enter_context(bodies_on_disk(by_vector(dimension, context.seed))),
         }
         contenders = [
@@ -61,7 +61,7 @@ def search(context: Context) -> Outcome:
         rounds = _rounds(context, contenders, best)
     outcome = Outcome(_lines(rounds))
     outcome.samples = {
-        "queries": texts,
+        "queries": spoken,
         "sweep": [
             {"clients": setting[0], "streams": setting[1], "rates": {name: run.rate for name, run in runs.items()}}
             for setting, runs in swept.items()
@@ -119,14 +119,15 @@ def _lines(rounds: dict[str, list[Measured]]) -> list[Line]:
     return lines
 
 
-def _texts(seed: int) -> list[str]:
+def texts(seed: int) -> list[str]:
     """Captions of 4 to 12 words, from short to long."""
     fitting = sorted((text for text in captions(400, seed) if 4 <= len(text.split()) <= 12), key=len)
     step = len(fitting) // GENERATORS
     return [fitting[step // 2 + i * step] for i in range(GENERATORS)]
 
 
-def _by_text(text: str) -> bytes:
+def by_text(text: str) -> bytes:
+    """Return a request to search by a text."""
     return frame(search_pb2.SearchRequest(query=search_pb2.Query(text=text)))
 
 

@@ -15,6 +15,7 @@ from clipsearch.cli.options import settings_options
 def serve(config: Path | None, **flags: Any) -> None:
     """Serve a model bundle, and an index if one is given, over gRPC until SIGTERM or Ctrl-C."""
     from clipsearch.app import App
+    from clipsearch.event_loop import loop_factory
     from clipsearch.settings import load
     from clipsearch.telemetry.logs import configure
 
@@ -24,4 +25,5 @@ def serve(config: Path | None, **flags: Any) -> None:
     async def run() -> None:
         await App(settings).run()  # built inside the loop: grpc.aio's server belongs to the loop it was made on
 
-    asyncio.run(run())
+    with asyncio.Runner(loop_factory=loop_factory(settings.event_loop)) as runner:
+        runner.run(run())

@@ -13,6 +13,8 @@ from google.rpc import error_details_pb2, status_pb2
 from clipsearch.errors import DOMAIN
 
 _DETAILS_KEY = "grpc-status-details-bin"
+_RESET = "CANCELLED"
+"""gRPC's message for a call that the other end reset; one cancelled on this side says by whom."""
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -103,7 +105,10 @@ class DeadlineExceeded(ClientError):
 
 
 class Unavailable(ClientError):
-    """No server could be reached, or it is shutting down; retried already where that is possible."""
+    """No server could be reached, or it is shutting down; retried already where that is possible.
+
+    Its ``code`` is CANCELLED where the server's end of the connection reset the call.
+    """
 
 
 class Cancelled(ClientError):
@@ -163,6 +168,8 @@ def from_rpc_error(error: grpc.RpcError) -> ClientError:
     """Make the typed error of a failed call, sync or asyncio; without details, from its code and message alone."""
     if not isinstance(error, grpc.Call | grpc.aio.AioRpcError):
         return ClientError(str(error))
+    if error.code() is grpc.StatusCode.CANCELLED and error.details() == _RESET:
+        return Unavailable("the server went away before it answered", code=grpc.StatusCode.CANCELLED)
     status = status_pb2.Status(code=error.code().value[0], message=error.details() or "")
     for key, value in error.trailing_metadata() or ():
         if key == _DETAILS_KEY and isinstance(value, bytes):

@@ -2,11 +2,12 @@
 
 Two kinds of failure are worth repeating a call for:
 
-- UNAVAILABLE (no connection, a server that drains): left to gRPC's own retry policy in the channel's service config. It
-  knows the state of the connections, counts attempts inside the deadline and needs no thread of ours. The first attempt
-  may have been done before its answer was lost, so this is only for calls that read and for writes of items, which
-  carry a request id: the server does those once. Making and deleting collections and starting a rebuild are left out,
-  as a second attempt would be told of the first (ALREADY_EXISTS, NOT_FOUND, ABORTED).
+- UNAVAILABLE (no connection, a server that drains), and CANCELLED where the caller did not cancel: gRPC resets a call
+  with that code if it was on its way when the server began to drain. Both are left to gRPC's own retry policy in the
+  channel's service config. It knows the state of the connections, counts attempts inside the deadline and needs no
+  thread of ours. The first attempt may have been done before its answer was lost, so this is only for calls that read
+  and for writes of items, which carry a request id: the server does those once. Making and deleting collections and
+  starting a rebuild are left out, as a second attempt would be told of the first (ALREADY_EXISTS, NOT_FOUND, ABORTED).
 - RESOURCE_EXHAUSTED with RetryInfo (the server is full and says for how long): refused before anything was done, so
   safe for every call. gRPC reads a wait only from its own ``grpc-retry-pushback-ms`` trailer, not from RetryInfo, so
   these few lines are ours.
@@ -77,7 +78,7 @@ class RetryPolicy:
         return wait if wait < remaining_s else None
 
     def service_config(self) -> str | None:
-        """Return gRPC's service config for UNAVAILABLE, as JSON; None where nothing is retried."""
+        """Return gRPC's service config for what the connection fails with, as JSON; None where nothing is retried."""
         if self.max_attempts == 1:
             return None
         policy = {
@@ -85,7 +86,8 @@ class RetryPolicy:
             "initialBackoff": f"{self.initial_backoff_s:.9f}s",
             "maxBackoff": f"{self.max_backoff_s:.9f}s",
             "backoffMultiplier": self.multiplier,
-            "retryableStatusCodes": ["UNAVAILABLE"],
+            # gRPC never retries what was cancelled on this side.
+            "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
         }
         # Method by method, because a name of the service alone would take in StreamEmbed.
         names = [{"service": s, "method": m} for s, methods in _REPEATABLE.items() for m in methods]

@@ -1,8 +1,8 @@
 """Encoded pictures to the pixels that the image tower takes.
 
 The order is that of the checkpoint's processor (convert, resize the shortest edge, centre crop), bit for bit, with what
-a processor leaves to its caller done first: limits, orientation and transparency. JPEG's ``draft`` mode would be faster
-on large photographs, but it filters differently and so changes the answer; it is not used.
+a processor leaves to its caller done first: limits, orientation and transparency. Large JPEGs can be decoded at a
+fraction of their size, which is faster but filters differently; see ``ImageLimits.jpeg_oversampling``.
 
 Everything runs in worker threads. Pillow lets go of the GIL while it decodes and resizes, and an instance holds no
 state but its settings.
@@ -16,6 +16,7 @@ from typing import Final
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from clipsearch.encoders.manifest import PreprocessRule
 from clipsearch.errors import CorruptImage, EmptyImage, ImageTooLarge, TooManyPixels, UnsupportedImage
@@ -54,6 +55,10 @@ class ImageLimits:
 
     max_bytes: int = 20 * 1024 * 1024
     max_pixels: int = 64 * 1000 * 1000
+    jpeg_oversampling: int = 0
+    """Decode JPEGs at 1/2, 1/4 or 1/8 of their edges, whichever is the least that leaves both edges this many times as
+    long as what they are resized to; 0: always whole, as the reference does. docs/decisions/0009-jpegs.md has what it
+    saves and changes."""
 
 
 class PillowPreprocessor:
@@ -71,7 +76,7 @@ class PillowPreprocessor:
         Animations give their first frame. Raises EmptyImage, ImageTooLarge, TooManyPixels, UnsupportedImage or
         CorruptImage.
         """
-        picture = decode(data, self._limits)
+        picture = decode(data, self._limits, self._least_edge())
         if self._rule.do_resize:
             picture = self._resize(picture)
         if self._rule.do_center_crop:
@@ -84,6 +89,13 @@ class PillowPreprocessor:
                 f"and this model takes {self.image_size} x {self.image_size} only."
             )
         return pixels
+
+    def _least_edge(self) -> int | None:
+        """The length in pixels above which the edges of a JPEG may be made less; None where none may."""
+        if not self._limits.jpeg_oversampling or not self._rule.do_resize:
+            return None
+        edge = self._rule.shortest_edge or max(self._rule.resize_to or (0,))
+        return self._limits.jpeg_oversampling * edge or None
 
     def _resize(self, picture: Image.Image) -> Image.Image:
         width, height = picture.size
@@ -130,9 +142,10 @@ def check_bytes(data: bytes, limits: ImageLimits) -> None:
         )
 
 
-def decode(data: bytes, limits: ImageLimits) -> Image.Image:
-    """Decode to an RGB picture of full size, oriented by EXIF, transparency composited on white.
+def decode(data: bytes, limits: ImageLimits, least_edge: int | None = None) -> Image.Image:
+    """Decode to an RGB picture, oriented by EXIF, transparency composited on white.
 
+    It has full size unless it is a JPEG both of whose edges stay at least ``least_edge`` long at a fraction of it.
     Byte and pixel limits are checked first, from the header alone. Raises EmptyImage, ImageTooLarge, TooManyPixels,
     UnsupportedImage or CorruptImage.
     """
@@ -145,6 +158,8 @@ def decode(data: bytes, limits: ImageLimits) -> Image.Image:
             metadata={"pixels": str(pixels), "max_pixels": str(limits.max_pixels)},
         )
     try:
+        if least_edge is not None and isinstance(image, JpegImageFile):
+            image.draft(image.mode, (least_edge, least_edge))
         image.load()
         return _to_rgb(_orient(image))
     except MemoryError:

@@ -1,7 +1,9 @@
 """Fingerprints, workloads, the mix, processes and the report."""
 
+import json
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -10,11 +12,11 @@ import pytest
 
 from benchmarks.harness.bare_server import HITS, fixed_answer
 from benchmarks.harness.facts import cpu_model
-from benchmarks.harness.figures import Summary
+from benchmarks.harness.figures import Summary, once
 from benchmarks.harness.mixed import WEIGHTS, Mix
 from benchmarks.harness.models import MissingInput, fingerprint, random_bundle, sample
 from benchmarks.harness.process import child, cpu_s, resident_bytes
-from benchmarks.harness.report import Line, markdown, markers, rewrite
+from benchmarks.harness.report import Line, as_json, markdown_rows
 from benchmarks.harness.workload import queries, unit_vectors
 
 
@@ -98,21 +100,12 @@ def test_verdicts() -> None:
     assert line(1.0).verdict == ""
 
 
-def test_markdown_goes_between_the_markers(tmp_path: Path) -> None:
-    facts = {"cores": 2, "cpu": "some CPU", "python": "3.11", "packages": {"numpy": "2"}, "git_sha": "0123456789abcdef",
-             "git_dirty": True, "measured_at": "2026-01-01T00:00:00+00:00"}  # fmt: skip
-    text = markdown([line(0.9, 0.85)], facts)
-    assert "0123456789 with local changes" in text
-    assert "| text | served / raw | 0.9 x | 0.5 … 2,000 | ≥ 0.85 x | PASS |" in text
-    document = tmp_path / "benchmarks.md"
-    begin, end = markers("serving")
-    document.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
-    for _ in range(2):
-        rewrite(document, "serving", text)
-    assert document.read_text() == f"before\n{begin}\n\n{text}\n\n{end}\nafter\n"
-    document.write_text("no markers")
-    with pytest.raises(ValueError, match="once each"):
-        rewrite(document, "serving", text)
+def test_lines_come_back_from_json_and_become_rows() -> None:
+    lines = [line(0.9, 0.85), line(0.8, 1.0, "lower")]
+    assert [Line.of(one) for one in json.loads(json.dumps(as_json(lines)))] == lines
+    assert markdown_rows(lines)[2] == "| text | served / raw | 0.9 x | 0.5 … 2,000 | ≥ 0.85 x | PASS |"
+    alone = replace(lines[0], value=once(0.9))
+    assert markdown_rows([alone])[2] == "| text | served / raw | 0.9 x |  | ≥ 0.85 x | PASS |"
 
 
 def test_the_processor_is_named_with_its_stepping() -> None:

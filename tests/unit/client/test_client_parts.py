@@ -77,7 +77,7 @@ def test_grpcs_own_retries_leave_out_what_must_not_be_done_twice() -> None:
     by_request_id = {"UpsertItems", "DeleteItems"}
     operations = {"GetOperation", "ListOperations", "WaitOperation", "CancelOperation"}
     assert methods == {"EmbedText", "EmbedImage", "BatchEmbed"} | reads | by_request_id | operations
-    assert method_config["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE"]
+    assert method_config["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE", "CANCELLED"]
     assert method_config["retryPolicy"]["maxAttempts"] == 5
     assert RetryPolicy(max_attempts=1).service_config() is None
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from clipsearch.encoders.manifest import PreprocessRule
-from clipsearch.encoders.preprocess import PillowPreprocessor
+from clipsearch.encoders.preprocess import ImageLimits, PillowPreprocessor
 from tests.unit.encoders.helpers import encode, photo, preprocess_rule
 
 SIZES = [
@@ -180,3 +180,52 @@ def test_the_result_is_contiguous_bytes() -> None:
     assert pixels.shape == (48, 48, 3)
     assert pixels.dtype == np.uint8
     assert pixels.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    ("size", "oversampling", "decoded"),
+    [
+        ((900, 600), 0, (900, 600)),
+        ((900, 600), 2, (225, 150)),
+        ((900, 600), 4, (450, 300)),
+        ((900, 600), 10, (900, 600)),
+        ((600, 2400), 2, (150, 600)),
+        ((127, 4000), 2, (127, 4000)),
+        ((1024, 1024), 1, (128, 128)),
+    ],
+)
+def test_large_jpegs_are_decoded_at_a_fraction(
+    size: tuple[int, int], oversampling: int, decoded: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    resize = Image.Image.resize
+
+    def noting(self: Image.Image, *args: Any, **more: Any) -> Image.Image:
+        sizes.append(self.size)
+        return resize(self, *args, **more)
+
+    picture = photo(*size)
+    monkeypatch.setattr(Image.Image, "resize", noting)
+    preprocessor = PillowPreprocessor(preprocess_rule(64), 64, ImageLimits(jpeg_oversampling=oversampling))
+    pixels = preprocessor(encode(picture, "JPEG"))
+    preprocessor(encode(picture, "PNG"))
+    assert sizes == [decoded, size]
+    assert pixels.shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_fraction_looks_like_the_whole(mode: str) -> None:
+    data = encode(photo(1200, 900).convert(mode), "JPEG", quality=90)
+    whole = PillowPreprocessor(preprocess_rule(64), 64)(data).astype(int)
+    fraction = PillowPreprocessor(preprocess_rule(64), 64, ImageLimits(jpeg_oversampling=4))(data).astype(int)
+    assert 0 < np.abs(whole - fraction).max() <= 12
+    assert np.abs(whole - fraction).mean() < 1.0
+
+
+def test_a_fraction_is_turned_too() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encode(photo(1200, 900), "JPEG", exif=exif)
+    whole = PillowPreprocessor(preprocess_rule(64), 64)(data).astype(int)
+    fraction = PillowPreprocessor(preprocess_rule(64), 64, ImageLimits(jpeg_oversampling=2))(data).astype(int)
+    assert np.abs(whole - fraction).mean() < 2.0
