@@ -52,9 +52,7 @@ def _bind(triton: Triton, name: str, functions: list[object], at_once: int) -> N
 
 if __name__ == "__main__":
     task = Task.read()
-    config = TritonConfig(
-        http_address="127.0.0.1", http_port=task.port, allow_grpc=False, allow_metrics=False, log_warning=True
-    )
+    config = TritonConfig(http_address="127.0.0.1", http_port=task.port, allow_grpc=False, allow_metrics=False)
     models = [Model(task) for _ in range(task.workers)]
     with Triton(config=config) as triton:
         _bind(triton, "text", [model.texts for model in models], task.texts_at_once)
