@@ -170,8 +170,8 @@ def _open_loops(
     plans = [
         Plan(
             address=server.address, method=calls[0].path, bodies=str(bodies), callers=["peers"],
-            rate=fraction * capacity, begins=begins + number * (each_s + _BETWEEN_S), seconds=each_s, deadline_s=_DEADLINE_S,
-            seed=number, http=not grpc_calls, headers=dict(calls[0].headers),
+            rate=fraction * capacity, begins=begins + number * (each_s + _BETWEEN_S), seconds=each_s,
+            deadline_s=_DEADLINE_S, seed=number, http=not grpc_calls, headers=dict(calls[0].headers),
         )
         for number, fraction in enumerate(FRACTIONS)
     ]  # fmt: skip
