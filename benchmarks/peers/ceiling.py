@@ -1,5 +1,6 @@
 """The ceiling: a bare ONNX Runtime session on ready inputs, without a server, at the batch size that suits it best."""
 
+import time
 from typing import Any
 
 from benchmarks.harness.figures import harmonic_rate
@@ -37,12 +38,10 @@ class Ceiling:
             )  # fmt: skip
         choice = self._choices[tower]
         session.open(graph, choice.spinning)
-        before = cpu_s(session.pid)
+        before, began = cpu_s(session.pid), time.monotonic()
         costs = session.run(self._batches(tower, choice.batch), pace.saturated_s[tower])
-        used_s = cpu_s(session.pid) - before
+        cores = (cpu_s(session.pid) - before) / (time.monotonic() - began)
         rate = harmonic_rate(costs, [1.0] * len(costs))
-        # The warm-up run of each shape is among the CPU seconds and not among the rows, so cores are at most all.
-        cores = used_s / max(pace.saturated_s[tower], 1e-9)
         return {
             "per_second": rate, "batch": choice.batch, "spinning": choice.spinning, "server_cores": cores,
             "cpu_s_per_1000": 1000.0 * cores / rate, "smallest_cosine": 1.0, "loads": [],

@@ -43,6 +43,8 @@ class Peer:
     """Whether it runs our ONNX graphs, or the same weights in PyTorch's float32."""
     towers: Sequence[Tower] = TOWERS
     workers, threads, length = 2, 1, 0
+    unavailable = ""
+    """Why it cannot be measured at all, where it cannot; it is reported and not tried."""
 
     def __init__(self, name: str, **settings: object) -> None:
         self.name = name
@@ -226,10 +228,13 @@ class Infinity(Peer):
 
 
 class ClipServer(Peer):
-    """clip-as-service, which cannot be installed any more: README.md says why."""
+    """clip-as-service."""
 
     folder = "clip_server"
-    model = "checkpoint"
+    unavailable = (
+        "pip's resolver found no set of versions in twelve minutes, and the server takes weights only by the names of "
+        "its own list, which it downloads, so it could not run this checkpoint"
+    )
 
 
 def _bytes(item: str | bytes) -> bytes:

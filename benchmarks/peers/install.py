@@ -13,7 +13,7 @@ _LIMIT_S = 1200.0
 
 
 class NotInstalled(Exception):
-    """A peer's packages could not be installed; the message is what pip said last."""
+    """A peer's packages cannot be installed; the message says why, or is what pip said last."""
 
 
 def environment(peer: Peer, directory: Path) -> Path:
@@ -21,6 +21,8 @@ def environment(peer: Peer, directory: Path) -> Path:
 
     Raises NotInstalled.
     """
+    if peer.unavailable:
+        raise NotInstalled(peer.unavailable)
     if peer.requirements is None:
         return Path(sys.executable)
     wanted = hashlib.sha256(peer.requirements.read_bytes()).hexdigest()

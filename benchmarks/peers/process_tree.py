@@ -1,6 +1,7 @@
 """A server and all the processes that it started: their CPU, their memory, and their end."""
 
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,20 @@ def tree_bytes(pid: int) -> int:
         except (psutil.NoSuchProcess, psutil.ZombieProcess):
             continue
     return total
+
+
+def calm_down(pid: int, limit_s: float = 15.0) -> bool:
+    """Wait until a tree uses less than half a core; returns whether it did within the limit.
+
+    A server goes on computing what was asked by callers that have left; a few use some CPU even when nothing is asked.
+    """
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        before = tree_cpu_s(pid)
+        time.sleep(0.2)
+        if tree_cpu_s(pid) - before < 0.1:
+            return True
+    return False
 
 
 class PeakMemory:

@@ -18,7 +18,7 @@ from benchmarks.harness.process import free_port
 from benchmarks.peers.contenders import Call, Peer, Tower
 from benchmarks.peers.inputs import KINDS, Inputs
 from benchmarks.peers.parity import check
-from benchmarks.peers.process_tree import PeakMemory, running, tree_cpu_s
+from benchmarks.peers.process_tree import PeakMemory, calm_down, running, tree_cpu_s
 from benchmarks.peers.towers import Task
 
 START_LIMIT_S = 120.0
@@ -30,7 +30,8 @@ MOST_ERRORS = 0.001
 FRACTIONS = (0.5, 0.8, 0.9)
 """Of a peer's own saturated rate in the same round: the rates of the open loop."""
 
-_GENERATOR_STARTS_S = 1.5
+_GENERATOR_STARTS_S = 1.2
+_BETWEEN_S = 0.2
 _DEADLINE_S = 10.0
 
 
@@ -49,8 +50,8 @@ class Pace:
     lead_s: float
 
 
-FULL = Pace(5, {"text": 2.5, "image": 3.0}, 1.0, {"text": 2.0, "image": 3.0}, 0.5)
-QUICK = Pace(1, {"text": 1.5, "image": 2.0}, 1.0, {"text": 1.0, "image": 2.0}, 0.5)
+FULL = Pace(5, {"text": 2.5, "image": 3.5}, 1.0, {"text": 1.6, "image": 2.5}, 0.4)
+QUICK = Pace(1, {"text": 1.5, "image": 2.0}, 1.0, {"text": 1.0, "image": 2.0}, 0.4)
 
 
 @dataclass(slots=True)
@@ -153,6 +154,7 @@ def _tower(server: Running, tower: Tower, inputs: Inputs, pace: Pace) -> TowerTu
             protocol=peer.protocol, server_cpu_s=tree_cpu_s,
         )  # fmt: skip
         turn = TowerTurn(measured.rate, measured.shares, measured.server_cores, measured.generator_cores, cosine)
+        calm_down(server.pid)
         turn.loads = _open_loops(server, tower, calls, scratch=paths[0].parent, capacity=measured.rate, pace=pace)
     return turn
 
@@ -168,8 +170,8 @@ def _open_loops(
     plans = [
         Plan(
             address=server.address, method=calls[0].path, bodies=str(bodies), callers=["peers"],
-            rate=fraction * capacity, begins=begins + number * (each_s + 0.3), seconds=each_s, deadline_s=_DEADLINE_S,
-            seed=number, http=not grpc_calls, headers=dict(calls[0].headers),
+            rate=fraction * capacity, begins=begins + number * (each_s + _BETWEEN_S), seconds=each_s,
+            deadline_s=_DEADLINE_S, seed=number, http=not grpc_calls, headers=dict(calls[0].headers),
         )
         for number, fraction in enumerate(FRACTIONS)
     ]  # fmt: skip

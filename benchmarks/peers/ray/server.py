@@ -1,6 +1,7 @@
 """Ray Serve behind its gRPC proxy, with the messages of clipsearch's own API and ``serve.batch``."""
 
 import signal
+import socket
 import threading
 from typing import Any
 
@@ -43,11 +44,19 @@ class Clip:
         return self._towers.images([self._towers.decode(image) for image in images])
 
 
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 if __name__ == "__main__":
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     functions = ["clipsearch.v1.embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server"]
+    # The gRPC proxy lives in the HTTP proxy's process, so there must be one; nobody calls it.
     serve.start(
-        http_options={"location": "NoServer"},
+        proxy_location="HeadOnly",
+        http_options={"host": "127.0.0.1", "port": _free_port()},
         grpc_options=gRPCOptions(port=TASK.port, grpc_servicer_functions=functions),
     )
     serve.run(Clip.bind(), route_prefix="/")
