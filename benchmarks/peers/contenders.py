@@ -232,8 +232,8 @@ class ClipServer(Peer):
 
     folder = "clip_server"
     unavailable = (
-        "pip's resolver found no set of versions in twelve minutes, and the server takes weights only by the names of "
-        "its own list, which it downloads, so it could not run this checkpoint"
+        "its PyTorch server takes weights only by the names of its own list, downloads them and checks their MD5; its "
+        "ONNX one wants graphs of other inputs; and torchvision, which it needs, does not load beside a CPU build of torch"
     )
 
 
