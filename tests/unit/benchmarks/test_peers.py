@@ -85,7 +85,7 @@ async def _answer(request: web.Request) -> web.Response:
 async def _serve_and_run(make_plan: Callable[[str], Plan]) -> list[str]:
     app = web.Application()
     app.router.add_post("/text", _answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.0)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1.0)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     port = runner.addresses[0][1]
