@@ -206,6 +206,8 @@ class MilvusLite(Contender):
             block = base[start : start + self._AT_ONCE]
             rows = [{"id": start + i, "vector": vector} for i, vector in enumerate(block)]
             self.client.insert(self._COLLECTION, rows)
+        # What is not sealed into segments yet is searched without the index.
+        self.client.flush(self._COLLECTION)
         index = self.client.prepare_index_params()
         settings = {"M": 16, "efConstruction": 200}
         index.add_index("vector", index_type="HNSW", metric_type="IP", params=settings)

@@ -91,7 +91,6 @@ async def _serve_and_run(make_plan: Callable[[str], Plan]) -> list[str]:
     port = runner.addresses[0][1]
     got: Awaitable[list[Calls]] = asyncio.to_thread(run, [make_plan(f"127.0.0.1:{port}")])
     outcomes = [call[3] for call in (await got)[0].calls]
-    over.set()
     await runner.cleanup()
     return outcomes
 
