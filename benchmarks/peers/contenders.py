@@ -38,6 +38,8 @@ class Peer:
 
     folder: ClassVar[str]
     """Of its requirements and its server, and the name of its environment."""
+    package: ClassVar[str]
+    """Whose version among the requirements is the peer's."""
     protocol: Protocol = HTTP1
     model: Literal["bundle", "checkpoint"] = "bundle"
     """Whether it runs our ONNX graphs, or the same weights in PyTorch's float32."""
@@ -57,6 +59,14 @@ class Peer:
     def requirements(self) -> Path | None:
         """The pinned packages of its environment; None where ours is used."""
         return HERE / self.folder / "requirements.txt"
+
+    @property
+    def version(self) -> str | None:
+        """The peer's version as its requirements pin it; None where they are ours."""
+        if self.requirements is None:
+            return None
+        pinned = dict(line.split("==") for line in self.requirements.read_text(encoding="utf-8").split())
+        return pinned[self.package]
 
     def task(self, model: Path, port: int) -> Task:
         """Return what the server is told."""
@@ -124,6 +134,7 @@ class Ray(Clipsearch):
     """Ray Serve's gRPC proxy, with our messages."""
 
     folder = "ray"
+    package = "ray"
     requirements = Peer.requirements
     command = Peer.command
 
@@ -135,18 +146,21 @@ class Mosec(Peer):
     """mosec over HTTP, bodies as they are."""
 
     folder = "mosec"
+    package = "mosec"
 
 
 class LitServe(Json):
     """LitServe over HTTP, JSON to it and bytes back."""
 
     folder = "litserve"
+    package = "litserve"
 
 
 class PyTriton(Peer):
     """Triton over HTTP with its binary extension: a JSON header, then each text or picture with its length."""
 
     folder = "pytriton"
+    package = "nvidia-pytriton"
 
     def variables(self, task: Task) -> dict[str, str]:
         # Triton's Python backend is linked with libpython, which environments made by venv don't have beside them.
@@ -177,6 +191,7 @@ class BentoML(Json):
     """BentoML over HTTP, JSON both ways; a batchable API takes lists, so each call is a list of one."""
 
     folder = "bentoml"
+    package = "bentoml"
 
     def command(self, python: Path, task: Task) -> list[str]:
         options = ["--host", "127.0.0.1", "--port", str(task.port), "--working-dir", str(HERE / self.folder)]
@@ -196,6 +211,7 @@ class Transformers(Peer):
     """The floor: the checkpoint behind Python's own HTTP server."""
 
     folder = "transformers"
+    package = "transformers"
     model = "checkpoint"
     workers, threads = 1, 2
 
@@ -204,6 +220,7 @@ class Infinity(Peer):
     """infinity as it ships: its own server, PyTorch, its own tokenizer and preprocessing; vectors in base64."""
 
     folder = "infinity"
+    package = "infinity_emb"
     model = "checkpoint"
     workers, threads = 1, 2
 
@@ -231,9 +248,10 @@ class ClipServer(Peer):
     """clip-as-service."""
 
     folder = "clip_server"
+    package = "clip-server"
     unavailable = (
         "its PyTorch server takes weights only by the names of its own list, downloads them and checks their MD5; its "
-        "ONNX one wants graphs of other inputs; and torchvision, which it needs, does not load beside a CPU build of torch"
+        "ONNX one wants graphs of other inputs; torchvision, which it needs, does not load beside a CPU build of torch"
     )
 
 

@@ -7,9 +7,15 @@ from typing import Any
 
 from benchmarks.harness.figures import summarise
 from benchmarks.harness.report import number
-from benchmarks.peers.turn import FRACTIONS, SLO_MS, rate_at_objective
 
 MIB = 2**20
+SLO_MS: Mapping[str, float] = {"text": 100.0, "image": 300.0}
+MOST_ERRORS = 0.001
+"""Share of calls that may fail at the rate that counts for the objective."""
+
+FRACTIONS = (0.5, 0.8, 0.9)
+"""Of a peer's own saturated rate in the same round: the rates of the open loop."""
+
 _TITLES = {"text": "texts", "image": "pictures"}
 
 
@@ -34,9 +40,7 @@ def _tower(turns: Sequence[Mapping[str, Any]], tower: str) -> dict[str, Any]:
         "per_second": [turn["per_second"] for turn in turns],
         "cpu_s_per_1000": [turn["cpu_s_per_1000"] for turn in turns],
         "at_objective": [
-            rate
-            for turn in turns
-            if (rate := rate_at_objective(turn["loads"], SLO_MS[tower])) is not None  # type: ignore[index]
+            rate for turn in turns if (rate := rate_at_objective(turn["loads"], SLO_MS[tower])) is not None
         ],
     }
     for place, fraction in enumerate(FRACTIONS):
@@ -46,6 +50,18 @@ def _tower(turns: Sequence[Mapping[str, Any]], tower: str) -> dict[str, Any]:
     errors = sum(sum(load["errors"].values()) for turn in turns for load in turn["loads"])
     figures: dict[str, Any] = {name: asdict(summarise(values)) for name, values in samples.items() if values}
     return figures | {"errors": errors, "smallest_cosine": min(turn["smallest_cosine"] for turn in turns)}
+
+
+def rate_at_objective(loads: Sequence[Mapping[str, Any]], slo_ms: float) -> float | None:
+    """Return the largest rate whose p99 keeps the objective with fewer than 0.1 % errors; None where none does."""
+    kept = [
+        load["per_second"]
+        for load in loads
+        if load["p99_ms"] is not None
+        and load["p99_ms"] <= slo_ms
+        and sum(load["errors"].values()) < MOST_ERRORS * load["sent"]
+    ]
+    return max(kept, default=None)
 
 
 def tables(result: Mapping[str, Any]) -> str:
@@ -62,7 +78,7 @@ def _table(result: Mapping[str, Any], tower: str) -> str:
     ours = peers.get("clipsearch", {}).get("towers", {}).get(tower, {}).get("per_second", {}).get("median")
     headings = [
         _TITLES[tower], "per second", "of ours", "p50 / p99 at 50 %", "p50 / p99 at 80 %",
-        f"per second, p99 ≤ {SLO_MS[tower]:g} ms",  # type: ignore[index]
+        f"per second, p99 ≤ {SLO_MS[tower]:g} ms",
         "CPU s per 1,000", "peak memory",
     ]  # fmt: skip
     lines = [_row(headings), _row(["---", *["---:"] * (len(headings) - 1)])]

@@ -26,11 +26,11 @@ from benchmarks.harness.h2load import LoadError  # noqa: E402
 from benchmarks.harness.models import TOKENIZER, MissingInput  # noqa: E402
 from benchmarks.peers import ceiling  # noqa: E402
 from benchmarks.peers.contenders import PEERS, Peer  # noqa: E402
-from benchmarks.peers.figures import plot, summarise_all, tables  # noqa: E402
+from benchmarks.peers.figures import SLO_MS, plot, summarise_all, tables  # noqa: E402
 from benchmarks.peers.inputs import Inputs, make_inputs  # noqa: E402
 from benchmarks.peers.install import NotInstalled, environment  # noqa: E402
 from benchmarks.peers.parity import OtherWork  # noqa: E402
-from benchmarks.peers.turn import FULL, IN_FLIGHT, QUICK, SLO_MS, NotServing, Pace, take_turn  # noqa: E402
+from benchmarks.peers.turn import FULL, IN_FLIGHT, QUICK, NotServing, Pace, take_turn  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "peers.json"
 FAILURES = (NotInstalled, NotServing, OtherWork, LoadError)
@@ -51,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(f"{error}.")
     pythons, failures = _install(peers, console)
     if arguments.install_only:
-        sys.exit("; ".join(f"{name}: {why}" for name, why in failures.items()) or None)
+        known = {peer.name for peer in peers if peer.unavailable}
+        sys.exit("; ".join(f"{name}: {why}" for name, why in failures.items() if name not in known) or None)
     rounds, more = _measure(peers, pythons, inputs, logs=arguments.work / "logs", pace=pace, console=console)
     result = {
         "environment": facts,
@@ -59,7 +60,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             "precision": arguments.precision, "quick": arguments.quick, "pace": asdict(pace), "in_flight": IN_FLIGHT,
             "slo_ms": SLO_MS,
             "peers": {
-                peer.name: {"workers": peer.workers, "threads": peer.threads, "model": peer.model} for peer in peers
+                peer.name: {
+                    "version": peer.version, "workers": peer.workers, "threads": peer.threads, "model": peer.model,
+                }
+                for peer in peers
             },
         },
         "seed": arguments.seed,

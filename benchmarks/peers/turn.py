@@ -16,6 +16,7 @@ from benchmarks.harness.h2load import GRPC, Load, bodies_on_disk, drive
 from benchmarks.harness.open_loop import OK, Calls, Plan, run
 from benchmarks.harness.process import free_port
 from benchmarks.peers.contenders import Call, Peer, Tower
+from benchmarks.peers.figures import FRACTIONS
 from benchmarks.peers.inputs import KINDS, Inputs
 from benchmarks.peers.parity import check
 from benchmarks.peers.process_tree import PeakMemory, calm_down, running, tree_cpu_s
@@ -23,13 +24,6 @@ from benchmarks.peers.towers import Task
 
 START_LIMIT_S = 120.0
 IN_FLIGHT: Mapping[Tower, int] = {"text": 64, "image": 32}
-SLO_MS: Mapping[Tower, float] = {"text": 100.0, "image": 300.0}
-MOST_ERRORS = 0.001
-"""Share of calls that may fail at the rate that counts for the objective."""
-
-FRACTIONS = (0.5, 0.8, 0.9)
-"""Of a peer's own saturated rate in the same round: the rates of the open loop."""
-
 _GENERATOR_STARTS_S = 1.2
 _BETWEEN_S = 0.2
 _DEADLINE_S = 10.0
@@ -202,18 +196,6 @@ def summary(calls: Calls, lead_s: float, counted_s: float) -> dict[str, Any]:
         "lag_p99_ms": percentile(lags, 0.99) if lags else None,
         "generator_cpu_s": calls.cpu_s,
     }
-
-
-def rate_at_objective(loads: Sequence[Mapping[str, Any]], slo_ms: float) -> float | None:
-    """Return the largest rate whose p99 keeps the objective with fewer than 0.1 % errors; None where none does."""
-    kept = [
-        load["per_second"]
-        for load in loads
-        if load["p99_ms"] is not None
-        and load["p99_ms"] <= slo_ms
-        and sum(load["errors"].values()) < MOST_ERRORS * load["sent"]
-    ]
-    return max(kept, default=None)
 
 
 def _tail(log: Path) -> str:

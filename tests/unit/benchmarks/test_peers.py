@@ -61,9 +61,9 @@ def test_the_objective_wants_the_p99_and_no_errors() -> None:
     def load(rate: float, p99_ms: float | None, errors: int = 0) -> dict[str, Any]:
         return {"per_second": rate, "p99_ms": p99_ms, "errors": {"LATE": errors} if errors else {}, "sent": 1000}
 
-    assert turn.rate_at_objective([load(50, 20), load(80, 90), load(90, 300)], 100.0) == 80
-    assert turn.rate_at_objective([load(50, 20), load(80, 90, errors=1)], 100.0) == 50
-    assert turn.rate_at_objective([load(50, 101), load(80, None)], 100.0) is None
+    assert figures.rate_at_objective([load(50, 20), load(80, 90), load(90, 300)], 100.0) == 80
+    assert figures.rate_at_objective([load(50, 20), load(80, 90, errors=1)], 100.0) == 50
+    assert figures.rate_at_objective([load(50, 101), load(80, None)], 100.0) is None
 
 
 def test_an_http_status_fails_the_saturated_load() -> None:
@@ -120,7 +120,7 @@ def test_the_http_generator_tells_answers_errors_and_late_calls_apart(
 def tower(rate: float, p99_ms: float = 40.0) -> dict[str, Any]:
     loads = [
         {"fraction": f, "sent": 100, "per_second": f * rate, "errors": {}, "p50_ms": 10.0, "p99_ms": p99_ms}
-        for f in turn.FRACTIONS
+        for f in figures.FRACTIONS
     ]
     return {"per_second": rate, "cpu_s_per_1000": 2.0, "smallest_cosine": 0.9999, "loads": loads}
 
