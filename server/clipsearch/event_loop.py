@@ -21,5 +21,7 @@ def loop_factory(kind: EventLoopKind) -> Callable[[], asyncio.AbstractEventLoop]
     except ImportError:
         if kind == "auto":
             return asyncio.new_event_loop
-        raise ConfigError("the event loop is to be uvloop, which is not installed; Windows has none") from None
+        raise ConfigError(
+            "the event loop is to be uvloop, which is not installed; Windows has none"
+        ) from None
     return uvloop.new_event_loop
