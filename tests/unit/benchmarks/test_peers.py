@@ -16,6 +16,7 @@ from benchmarks.harness.h2load import HTTP1, Load, LoadError, Report, check
 from benchmarks.harness.open_loop import LATE, OK, UNSENT, Calls, Plan, run
 from benchmarks.peers import contenders, figures, install, parity, turn
 from benchmarks.peers.towers import Task
+from docs.generator.peers import how
 
 OURS = np.eye(2, 4, dtype=np.float32)
 TASK = Task("model", 1, 2, 1)
@@ -171,3 +172,22 @@ def test_all_calls_of_a_peer_share_path_and_headers(peer: contenders.Peer) -> No
 def test_a_setting_that_no_peer_has_is_refused() -> None:
     with pytest.raises(TypeError, match="no setting lenght"):
         contenders.Mosec("mosec", lenght=77)
+
+
+def test_a_hurried_result_says_so_and_each_version_is_named_once() -> None:
+    peers = {peer.name: {"version": peer.version} for peer in contenders.PEERS}
+    settings = {"pace": {"rounds": 1}, "quick": True, "precision": "int8", "in_flight": {"text": 64}, "peers": peers}
+    said = how(settings)
+    assert said.startswith("One round, hurried")
+    assert said.count("mosec ") == 1
+    assert f"infinity {peers['infinity']['version']}" in said
+    assert how({**settings, "pace": {"rounds": 5}, "quick": False}).startswith("Medians of 5 rounds (")
+
+
+@pytest.mark.parametrize("peer", contenders.PEERS, ids=lambda peer: peer.name)
+def test_the_version_of_a_peer_is_that_of_its_own_package(peer: contenders.Peer) -> None:
+    assert (peer.version is None) == (peer.requirements is None)
+    if peer.version is not None:
+        assert peer.requirements is not None
+        pins = peer.requirements.read_text(encoding="utf-8").split()
+        assert f"{peer.package}=={peer.version}" in pins
