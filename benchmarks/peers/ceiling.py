@@ -9,7 +9,7 @@ from benchmarks.harness.raw import Batch, Choice, RawSession, best_choice
 from benchmarks.harness.workload import repeated
 from benchmarks.peers.contenders import TOWERS, Tower
 from benchmarks.peers.inputs import Inputs
-from benchmarks.peers.process_tree import PeakMemory
+from benchmarks.peers.process_tree import Bystanders, PeakMemory
 from benchmarks.peers.turn import Pace
 
 NAME = "ONNX Runtime, no server"
@@ -39,12 +39,14 @@ class Ceiling:
         choice = self._choices[tower]
         session.open(graph, choice.spinning)
         before, began = cpu_s(session.pid), time.monotonic()
-        costs = session.run(self._batches(tower, choice.batch), pace.saturated_s[tower])
+        with Bystanders(session.pid) as others:
+            costs = session.run(self._batches(tower, choice.batch), pace.saturated_s[tower])
         cores = (cpu_s(session.pid) - before) / (time.monotonic() - began)
         rate = harmonic_rate(costs, [1.0] * len(costs))
         return {
             "per_second": rate, "batch": choice.batch, "spinning": choice.spinning, "server_cores": cores,
-            "cpu_s_per_1000": 1000.0 * cores / rate, "smallest_cosine": 1.0, "loads": [],
+            "cpu_s_per_1000": 1000.0 * cores / rate, "smallest_cosine": 1.0, "other_cores": others.cores,
+            "loads": [],
         }  # fmt: skip
 
     def _batches(self, tower: Tower, size: int) -> list[Batch]:

@@ -16,6 +16,9 @@ MOST_ERRORS = 0.001
 FRACTIONS = (0.5, 0.8, 0.9)
 """Of a peer's own saturated rate in the same round: the rates of the open loop."""
 
+QUIET_CORES = 0.2
+"""Of other work beside a turn: what is more than that disturbs it."""
+
 _TITLES = {"text": "texts", "image": "pictures"}
 
 
@@ -49,7 +52,12 @@ def _tower(turns: Sequence[Mapping[str, Any]], tower: str) -> dict[str, Any]:
             samples[f"{figure}_at_{fraction:g}"] = [value for value in values if value is not None]
     errors = sum(sum(load["errors"].values()) for turn in turns for load in turn["loads"])
     figures: dict[str, Any] = {name: asdict(summarise(values)) for name, values in samples.items() if values}
-    return figures | {"errors": errors, "smallest_cosine": min(turn["smallest_cosine"] for turn in turns)}
+    disturbed = sum(turn["other_cores"] > QUIET_CORES for turn in turns)
+    return figures | {
+        "errors": errors,
+        "disturbed": disturbed,
+        "smallest_cosine": min(turn["smallest_cosine"] for turn in turns),
+    }
 
 
 def rate_at_objective(loads: Sequence[Mapping[str, Any]], slo_ms: float) -> float | None:
@@ -67,10 +75,24 @@ def rate_at_objective(loads: Sequence[Mapping[str, Any]], slo_ms: float) -> floa
 def tables(result: Mapping[str, Any]) -> str:
     """Return a Markdown table per tower, fastest first, and a list of the peers that are missing with their reasons."""
     parts = [_table(result, tower) for tower in _TITLES]
+    turns = [(name, tower) for name, one in result["summary"].items() for tower in one["towers"].values()]
+    if disturbed := sorted({name for name, tower in turns if tower["disturbed"]}):
+        count, of = (sum(one(tower) for _, tower in turns) for one in (_disturbed, _rounds))
+        parts.append(
+            f"Other work took more than {QUIET_CORES} cores in {count} of {of} turns: {', '.join(disturbed)}.\n"
+        )
     missing = [f"- {name}: {' '.join(why.split())[:300]}" for name, why in result["failures"].items()]
     if missing:
         parts.append("Not measured:\n\n" + "\n".join(missing) + "\n")
     return "\n".join(parts)
+
+
+def _disturbed(tower: Mapping[str, Any]) -> int:
+    return int(tower["disturbed"])
+
+
+def _rounds(tower: Mapping[str, Any]) -> int:
+    return int(tower["per_second"]["count"])
 
 
 def _table(result: Mapping[str, Any], tower: str) -> str:

@@ -1,5 +1,6 @@
 """A server and all the processes that it started: their CPU, their memory, and their end."""
 
+import resource
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -59,6 +60,34 @@ def calm_down(pid: int, limit_s: float = 15.0) -> bool:
         if tree_cpu_s(pid) - before < 0.1:
             return True
     return False
+
+
+def others_cpu_s(pid: int) -> float:
+    """Return the CPU seconds of all the machine beside a tree, this process and its ended children, since it booted.
+
+    Only differences mean something: of other work in a time that all of the tree's processes outlive.
+    """
+    machine = psutil.cpu_times()
+    own = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    ours = sum(one.ru_utime + one.ru_stime for one in own) + tree_cpu_s(pid)
+    return float(machine.user + machine.nice + machine.system) - ours
+
+
+class Bystanders:
+    """Counts the cores that other work takes until the context ends: what a comparison is to be read with."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self.cores = 0.0
+
+    def __enter__(self) -> Self:
+        self._began, self._before = time.monotonic(), others_cpu_s(self._pid)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.cores = max(0.0, others_cpu_s(self._pid) - self._before) / (time.monotonic() - self._began)
 
 
 class PeakMemory:

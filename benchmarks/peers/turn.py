@@ -19,7 +19,7 @@ from benchmarks.peers.contenders import Call, Peer, Tower
 from benchmarks.peers.figures import FRACTIONS
 from benchmarks.peers.inputs import KINDS, Inputs
 from benchmarks.peers.parity import check
-from benchmarks.peers.process_tree import PeakMemory, calm_down, running, tree_cpu_s
+from benchmarks.peers.process_tree import Bystanders, PeakMemory, calm_down, running, tree_cpu_s
 from benchmarks.peers.towers import Task
 
 START_LIMIT_S = 120.0
@@ -57,6 +57,7 @@ class TowerTurn:
     server_cores: float
     generator_cores: float
     smallest_cosine: float
+    other_cores: float
     loads: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -143,11 +144,14 @@ def _tower(server: Running, tower: Tower, inputs: Inputs, pace: Pace) -> TowerTu
     load = Load(*((1, each) if peer.protocol is GRPC else (each, 1)), pace.saturated_s[tower], pace.warm_up_s)
     headers = [f"{name}: {value}" for name, value in calls[0].headers.items()]
     with bodies_on_disk([call.body for call in calls]) as paths:
-        measured = drive(
-            f"http://{server.address}{calls[0].path}", paths, load, server.pid, headers,
-            protocol=peer.protocol, server_cpu_s=tree_cpu_s,
-        )  # fmt: skip
-        turn = TowerTurn(measured.rate, measured.shares, measured.server_cores, measured.generator_cores, cosine)
+        with Bystanders(server.pid) as others:
+            measured = drive(
+                f"http://{server.address}{calls[0].path}", paths, load, server.pid, headers,
+                protocol=peer.protocol, server_cpu_s=tree_cpu_s,
+            )  # fmt: skip
+        turn = TowerTurn(
+            measured.rate, measured.shares, measured.server_cores, measured.generator_cores, cosine, others.cores
+        )
         calm_down(server.pid)
         turn.loads = _open_loops(server, tower, calls, scratch=paths[0].parent, capacity=measured.rate, pace=pace)
     return turn

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -14,7 +16,7 @@ from aiohttp import web
 
 from benchmarks.harness.h2load import HTTP1, Load, LoadError, Report, check
 from benchmarks.harness.open_loop import LATE, OK, UNSENT, Calls, Plan, run
-from benchmarks.peers import contenders, figures, install, parity, turn
+from benchmarks.peers import contenders, figures, install, parity, process_tree, turn
 from benchmarks.peers.towers import Task
 from docs.generator.peers import how
 
@@ -118,12 +120,18 @@ def test_the_http_generator_tells_answers_errors_and_late_calls_apart(
     assert set(got) == {outcome}
 
 
-def tower(rate: float, p99_ms: float = 40.0) -> dict[str, Any]:
+def tower(rate: float, p99_ms: float = 40.0, other_cores: float = 0.01) -> dict[str, Any]:
     loads = [
         {"fraction": f, "sent": 100, "per_second": f * rate, "errors": {}, "p50_ms": 10.0, "p99_ms": p99_ms}
         for f in figures.FRACTIONS
     ]
-    return {"per_second": rate, "cpu_s_per_1000": 2.0, "smallest_cosine": 0.9999, "loads": loads}
+    return {
+        "per_second": rate,
+        "cpu_s_per_1000": 2.0,
+        "smallest_cosine": 0.9999,
+        "other_cores": other_cores,
+        "loads": loads,
+    }
 
 
 def test_the_table_is_made_of_medians_and_names_who_is_missing() -> None:
@@ -139,6 +147,35 @@ def test_the_table_is_made_of_medians_and_names_who_is_missing() -> None:
     assert "0.50" in slow
     assert "| none |" in slow
     assert "- broken: not installed: no such package" in made
+    assert "Other work" not in made
+
+
+def test_turns_that_other_work_disturbed_are_told() -> None:
+    rounds = {
+        name: [{"peak_bytes": 2**29, "towers": {"text": tower(9.0, other_cores=cores)}} for cores in (0.0, beside)]
+        for name, beside in (("clipsearch", 0.1), ("slow", 1.2))
+    }
+    made = figures.tables({"summary": figures.summarise_all(rounds), "failures": {}})
+    assert "Other work took more than 0.2 cores in 1 of 4 turns: slow." in made
+
+
+def test_the_cpu_of_a_tree_is_no_cpu_of_others() -> None:
+    burn = "import time\nwhile time.process_time() < 0.5: pass\ninput()"
+    wait = "input()"
+    with (
+        subprocess.Popen([sys.executable, "-c", burn], stdin=subprocess.PIPE) as busy,
+        subprocess.Popen([sys.executable, "-c", wait], stdin=subprocess.PIPE) as idle,
+    ):
+        before = [process_tree.others_cpu_s(one.pid) for one in (busy, idle)]
+        while process_tree.tree_cpu_s(busy.pid) < 0.4:  # counted in ticks, so it may stay below what the child sees
+            assert busy.poll() is None
+        beside_busy, beside_idle = (
+            process_tree.others_cpu_s(one.pid) - then for one, then in zip((busy, idle), before, strict=True)
+        )
+        for one in (busy, idle):
+            one.communicate(b"\n")
+    # Whatever else runs meanwhile is in both.
+    assert beside_idle - beside_busy > 0.2
 
 
 @pytest.mark.parametrize("peer", contenders.PEERS, ids=lambda peer: peer.name)
