@@ -127,7 +127,8 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _spread(figure: Mapping[str, float]) -> str:
-    return f"{number(figure['median'])} ({number(figure['low'])} … {number(figure['high'])})"
+    spread = f" ({number(figure['low'])} … {number(figure['high'])})" if figure["count"] > 1 else ""
+    return number(figure["median"]) + spread
 
 
 def _latencies(figures: Mapping[str, Any], fraction: float) -> str:
