@@ -14,6 +14,7 @@ from docs.generator.api import api_reference
 from docs.generator.cli import cli_reference
 from docs.generator.errors import errors_table
 from docs.generator.models import gate_table, precisions_table
+from docs.generator.peers import peers_table
 from docs.generator.protos import read_api
 from docs.generator.results import lines_table, measured_on, result
 from docs.generator.security import shows_a_cost
@@ -195,6 +196,7 @@ TABLES: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("docs/api.md", "api", lambda: api_reference(read_api())),
     ("docs/benchmarks.md", "index", index_table),
     ("docs/benchmarks.md", "live", lambda: lines_table("live_catalogue")),
+    ("docs/benchmarks.md", "peers", peers_table),
     ("docs/benchmarks.md", "serving", lambda: lines_table("serving")),
     ("docs/catalogue.md", "faults", faults_table),
     ("docs/cli.md", "cli", cli_reference),

@@ -40,7 +40,7 @@ def fingerprint(texts: Sequence[str], files: Iterable[Path] = ()) -> str:
 
 def random_bundle(work: Path, precision: str, seed: int, tokenizer: Path) -> Path:
     """Return the bundle of a seeded random checkpoint of ViT-B/32 geometry; minutes the first time, then kept."""
-    checkpoint = _random_checkpoint(work, seed, tokenizer)
+    checkpoint = random_checkpoint(work, seed, tokenizer)
     exporter = [ROOT / "export" / "clipsearch_export" / f"{module}.py" for module in GRAPH_MODULES]
     name = f"{GEOMETRY}-{precision}-{fingerprint([checkpoint.name, precision], exporter)}"
     command = [*_clipsearch(), "export", str(checkpoint), "--precision", precision]
@@ -62,7 +62,8 @@ def sample(work: Path, bundle: Path, items: int, seed: int) -> Sample:
     return Sample(bundle, _made(work / name, [*command, "--out"], inside="default"), catalogue)
 
 
-def _random_checkpoint(work: Path, seed: int, tokenizer: Path) -> Path:
+def random_checkpoint(work: Path, seed: int, tokenizer: Path) -> Path:
+    """Return a seeded random checkpoint of ViT-B/32 geometry, as transformers loads it; made once, then kept."""
     vocabulary = tokenizer / "tokenizer.json"
     if not vocabulary.is_file():
         raise MissingInput(f"{tokenizer} holds no tokenizer.json; name CLIP's tokenizer directory with --tokenizer")

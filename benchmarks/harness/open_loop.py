@@ -11,11 +11,10 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
@@ -44,6 +43,10 @@ class Plan:
     deadline_s: float
     seed: int
     in_flight: int = 0
+    http: bool = False
+    """Whether to POST to the path ``method`` over HTTP/1.1 instead of calling a gRPC method."""
+    headers: dict[str, str] = field(default_factory=dict)
+    """Of HTTP, beside the caller's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +79,19 @@ def run(plans: Sequence[Plan]) -> list[Calls]:
         return results
 
 
+_Call = Callable[[bytes, float | None, str], Awaitable[object]]
+"""Sends a body within seconds, as a caller; raises AioRpcError, HttpError or TimeoutError."""
+
+
+class HttpError(Exception):
+    """An answer with another status than 200."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"HTTP {status}")
+
+
 class _Sender:
-    def __init__(self, plan: Plan, call: Any) -> None:
+    def __init__(self, plan: Plan, call: _Call) -> None:
         self._plan, self._call = plan, call
         self._random = random.Random(plan.seed)
         self._bodies = [bytes.fromhex(body) for body in json.loads(Path(plan.bodies).read_text())]
@@ -112,10 +126,14 @@ class _Sender:
         outcome, wait_s = UNSENT, 0.0
         if left_s is None or left_s > 0.0:
             try:
-                await self._call(body, timeout=left_s, metadata=((CALLER_HEADER, caller),))
+                await self._call(body, left_s, caller)
                 outcome = OK
             except aio.AioRpcError as error:
                 outcome, wait_s = _told(error)
+            except TimeoutError:
+                outcome = LATE
+            except (HttpError, OSError) as error:  # aiohttp's errors of connections are OSErrors
+                outcome = str(error) if isinstance(error, HttpError) else type(error).__name__
         took_s = time.monotonic() - intended
         if outcome == OK and plan.deadline_s and took_s > plan.deadline_s:
             outcome = LATE
@@ -137,10 +155,36 @@ def _told(error: aio.AioRpcError) -> tuple[str, float]:
     return outcome, wait_s
 
 
-async def _main(plan: Plan) -> Calls:
+@asynccontextmanager
+async def _grpc(plan: Plan) -> AsyncIterator[_Call]:
     async with aio.insecure_channel(plan.address) as channel:
         await channel.channel_ready()
-        sender = _Sender(plan, channel.unary_unary(plan.method))
+        method = channel.unary_unary(plan.method)
+        yield lambda body, left_s, caller: method(body, timeout=left_s, metadata=((CALLER_HEADER, caller),))
+
+
+@asynccontextmanager
+async def _http(plan: Plan) -> AsyncIterator[_Call]:
+    import aiohttp
+
+    url = f"http://{plan.address}{plan.method}"
+    connector = aiohttp.TCPConnector(limit=0)
+
+    async def call(body: bytes, left_s: float | None, caller: str) -> None:
+        headers = {**plan.headers, CALLER_HEADER: caller}
+        timeout = aiohttp.ClientTimeout(total=left_s)
+        async with session.post(url, data=body, headers=headers, timeout=timeout) as answer:
+            await answer.read()
+            if answer.status != 200:
+                raise HttpError(answer.status)
+
+    async with aiohttp.ClientSession(connector=connector) as session:
+        yield call
+
+
+async def _main(plan: Plan) -> Calls:
+    async with (_http if plan.http else _grpc)(plan) as call:
+        sender = _Sender(plan, call)
         began = time.process_time()
         await (sender.closed() if plan.in_flight else sender.poisson())
         return Calls(time.process_time() - began, sender.calls)

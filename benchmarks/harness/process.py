@@ -4,7 +4,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,10 +13,19 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 @contextmanager
-def child(command: Sequence[str], log: Path, grace_s: float = 15.0) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command with its output in ``log``; on leaving, ask it to stop, and after ``grace_s`` seconds make it."""
+def child(
+    command: Sequence[str], log: Path, grace_s: float = 15.0, variables: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command with its output in ``log``; on leaving, ask it to stop, and after ``grace_s`` seconds make it.
+
+    ``variables`` are set in its environment, beside ours.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process:
+    environment = {**os.environ, **(variables or {})}
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment) as process,
+    ):
         try:
             yield process
         finally:

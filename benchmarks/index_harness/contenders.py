@@ -164,4 +164,69 @@ class Usearch(Contender):
         return keys.reshape(len(queries), -1).astype(np.int64)
 
 
-CONTENDERS: dict[str, type[Contender]] = {kind.name: kind for kind in (Flat, Clipsearch, BareFaiss, Hnswlib, Usearch)}
+class FaissFlat(Contender):
+    """FAISS's own exact index."""
+
+    name = "faiss flat"
+
+    def build(self, base: Float32, data: Clustered, threads: int, seed: int) -> None:
+        faiss.omp_set_num_threads(threads)
+        self.index = faiss.IndexFlatIP(base.shape[1])
+        self.index.add(base)
+
+    def search(self, queries: Float32, k: int, point: Point, threads: int) -> NDArray[np.int64]:
+        faiss.omp_set_num_threads(threads)
+        limit_blas(threads)
+        found: NDArray[np.int64] = self.index.search(queries, k)[1]
+        return found
+
+
+class MilvusLite(Contender):
+    """Milvus Lite, HNSW with the settings of hnswlib above; a database, so each search goes through its client.
+
+    How many threads it uses is its own choice.
+    """
+
+    name = "milvus-lite"
+    point_names = ("ef",)
+    points = tuple((float(ef),) for ef in (10, 20, 40, 80, 160, 320, 640))
+    _COLLECTION = "vectors"
+    _AT_ONCE = 2000
+
+    def build(self, base: Float32, data: Clustered, threads: int, seed: int) -> None:
+        from pymilvus import DataType, MilvusClient
+
+        self._directory = tempfile.TemporaryDirectory(prefix="milvus-")
+        self.client: Any = MilvusClient(str(Path(self._directory.name) / "vectors.db"))
+        schema = self.client.create_schema(auto_id=False)
+        schema.add_field("id", DataType.INT64, is_primary=True)
+        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=base.shape[1])
+        self.client.create_collection(self._COLLECTION, schema=schema)
+        for start in range(0, len(base), self._AT_ONCE):
+            block = base[start : start + self._AT_ONCE]
+            rows = [{"id": start + i, "vector": vector} for i, vector in enumerate(block)]
+            self.client.insert(self._COLLECTION, rows)
+        # What is not sealed into segments yet is searched without the index.
+        self.client.flush(self._COLLECTION)
+        index = self.client.prepare_index_params()
+        settings = {"M": 16, "efConstruction": 200}
+        index.add_index("vector", index_type="HNSW", metric_type="IP", params=settings)
+        self.client.create_index(self._COLLECTION, index)
+        self.client.load_collection(self._COLLECTION)
+        on_disk = sum(file.stat().st_size for file in Path(self._directory.name).rglob("*") if file.is_file())
+        self.bytes_per_item = on_disk / len(base) - 4 * base.shape[1]
+
+    def search(self, queries: Float32, k: int, point: Point, threads: int) -> NDArray[np.int64]:
+        settings = {"metric_type": "IP", "params": {"ef": max(k, int(point[0]))}}
+        answers = self.client.search(
+            self._COLLECTION, data=queries, limit=k, search_params=settings, output_fields=["id"]
+        )
+        found = np.full((len(queries), k), -1, dtype=np.int64)
+        for row, hits in zip(found, answers, strict=True):
+            row[: len(hits)] = [hit["id"] for hit in hits]
+        return found
+
+
+CONTENDERS: dict[str, type[Contender]] = {
+    kind.name: kind for kind in (Flat, Clipsearch, BareFaiss, FaissFlat, Hnswlib, Usearch, MilvusLite)
+}

@@ -1,0 +1,1 @@
+"""Other servers of CLIP beside ours: see README.md in this folder."""

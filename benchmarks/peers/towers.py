@@ -1,0 +1,69 @@
+"""The work that every peer with our graphs does: imported inside the peer's environment, without anything else of ours.
+
+Tokenizer, decoding, resizing and ONNX Runtime's sessions are the very code that clipsearch runs, so that what differs
+is the serving. A server reads what it is to do from the environment, since some of these frameworks read the command
+line themselves and most start processes of their own.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+VARIABLE = "CLIPSEARCH_PEER"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a server serves: a bundle (a checkpoint for those on PyTorch), where, and how.
+
+    ``workers`` processes or threads run ``threads`` threads each. ``length`` pads every text to so many tokens,
+    and 0 to the longest of its batch.
+    """
+
+    model: str
+    port: int
+    workers: int
+    threads: int
+    length: int = 0
+    texts_at_once: int = 32
+    images_at_once: int = 16
+
+    def environment(self) -> "dict[str, str]":
+        """Return what tells a server its task."""
+        return {VARIABLE: json.dumps(asdict(self))}
+
+    @classmethod
+    def read(cls) -> "Task":
+        """Return the task of this process."""
+        return cls(**json.loads(os.environ[VARIABLE]))
+
+
+class Towers:
+    """Tokenizer, preprocessing and both encoders of a bundle."""
+
+    def __init__(self, task: Task) -> None:
+        from clipsearch.encoders.load import load_encoders
+        from clipsearch.encoders.runtime import RuntimeOptions
+
+        self._encoders = load_encoders(task.model, RuntimeOptions(device="cpu", threads=task.threads))
+        self._length, self._pad_id = task.length, self._encoders.manifest.pad_id
+        self.decode = self._encoders.preprocessor
+        """A JPEG to uint8 [size, size, 3]."""
+
+    def texts(self, texts: Sequence[str]) -> "list[bytes]":
+        """Embed texts in one run; returns float32 vectors as bytes."""
+        ids = [self._padded(self._encoders.tokenizer(text).ids) for text in texts]
+        return [vector.tobytes() for vector in self._encoders.text.encode(ids)]
+
+    def images(self, pixels: "Sequence[NDArray[np.uint8]]") -> "list[bytes]":
+        """Embed decoded pictures in one run; returns float32 vectors as bytes."""
+        return [vector.tobytes() for vector in self._encoders.image.encode(pixels)]
+
+    def _padded(self, ids: "NDArray[Any]") -> "NDArray[Any]":
+        missing = max(0, self._length - len(ids))
+        return np.pad(ids, (0, missing), constant_values=self._pad_id)

@@ -1,0 +1,30 @@
+"""docs/benchmarks.md: other servers beside ours, from the committed run of benchmarks/peers."""
+
+from typing import Any
+
+from benchmarks.peers.figures import tables
+from docs.generator.results import measured_on, result
+
+
+def peers_table() -> str:
+    """Where and how it was measured, the versions, a table for texts and one for pictures, and who is missing why."""
+    found = result("peers")
+    return measured_on(found["environment"]) + how(found["settings"]) + tables(found)
+
+
+def how(settings: dict[str, Any]) -> str:
+    """One paragraph: rounds, whether they were hurried, precision, calls in flight and the peers' versions."""
+    rounds = settings["pace"]["rounds"]
+    made = "One round" if rounds == 1 else f"Medians of {rounds} rounds (smallest … largest)"
+    hurried = ", hurried: for a look and not for figures" if settings["quick"] else ""
+    versions = ", ".join(f"{name} {one['version']}" for name, one in _versions(settings).items())
+    flight = " and ".join(f"{count} {tower}s" for tower, count in settings["in_flight"].items())
+    return (
+        f"{made}{hurried}; {settings['precision']} graphs; {flight} in flight at saturation; beside clipsearch "
+        f"{versions}.\n\n"
+    )
+
+
+def _versions(settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The peers with a version, one of each package: variants of a peer have its name, a comma and what varies."""
+    return {name: one for name, one in settings["peers"].items() if one["version"] and "," not in name}
