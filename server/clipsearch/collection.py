@@ -112,6 +112,10 @@ class Collection:
             self.close()
             raise
 
+    def use(self, options: CollectionOptions) -> None:
+        """Derive indexes in another way from now on; the model of the vectors stays what it is."""
+        self._options = options
+
     # Searching
 
     @property

@@ -93,6 +93,21 @@ class DataDirectory:
             shutil.rmtree(doomed)
         logger.info("deleted collection %s", name)
 
+    def use(self, options: CollectionOptions) -> None:
+        """Take another way to derive indexes, by another precision of the model whose vectors these are."""
+        with self._lock:
+            self._options = options
+            for collection in self._open.values():
+                collection.use(options)
+
+    def made_by_others(self, weight_hash: str, dimension: int) -> list[str]:
+        """Return the names of the collections whose vectors are of another model than that, sorted."""
+        return [
+            name
+            for name, collection in sorted(self._open.items())
+            if collection.reader.dimension != dimension or collection.reader.model_hash not in (None, weight_hash)
+        ]
+
     def rebuild_where_due(self) -> None:
         """Start to rebuild, in the background, every index that needs it."""
         for collection in list(self._open.values()):

@@ -483,6 +483,13 @@ class UnusableBundle(ClipsearchError):
     reason = "BUNDLE_UNUSABLE"
 
 
+class OtherModel(ClipsearchError):
+    """A bundle has other weights, or another dimension, than the vectors of the collections named in the metadata."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "COLLECTIONS_OF_ANOTHER_MODEL"
+
+
 class UnusableIndex(ClipsearchError):
     """An index on disk is missing, torn, of another format version, or does not fit the bundle."""
 

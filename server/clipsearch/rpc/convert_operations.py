@@ -6,6 +6,7 @@ from google.longrunning import operations_pb2
 from google.protobuf import timestamp_pb2
 from google.protobuf.message import Message
 
+from clipsearch.rpc import convert
 from clipsearch.rpc.convert_catalogue import index_stats
 from clipsearch.rpc.status import to_status
 from clipsearch.services.jobs import (
@@ -19,8 +20,10 @@ from clipsearch.services.jobs import (
     SnapshotTaken,
     Tally,
 )
+from clipsearch.services.model_jobs import Reloaded, ReloadOf
 from clipsearch.services.operations import About, Operation
 from clipsearch.v1 import catalogue_pb2 as pb
+from clipsearch.v1 import model_pb2
 
 
 def operation(job: Operation) -> operations_pb2.Operation:
@@ -132,6 +135,24 @@ def _(result: Exported) -> Message:
         damaged_items=result.damaged,
         first_damaged_ids=result.first_damaged,
         file_bytes=result.file_bytes,
+    )
+
+
+@_metadata.register
+def _(about: ReloadOf, job: Operation) -> Message:
+    return model_pb2.ReloadModelMetadata(
+        bundle=about.bundle,
+        stage=job.stage,
+        done_steps=job.done_steps,
+        total_steps=job.total_steps,
+        start_time=_started(job),
+    )
+
+
+@_response.register
+def _(result: Reloaded) -> Message:
+    return model_pb2.ReloadModelResponse(
+        previous_model=convert.model(result.before), model=convert.model(result.after), swapped=result.swapped
     )
 
 

@@ -16,7 +16,6 @@ from clipsearch.catalogue.items import Item, check_id, metadata_json
 from clipsearch.catalogue.mutations import Applied, Change, Delete, Mutation, Upsert
 from clipsearch.catalogue.reader import Page, StoredItem
 from clipsearch.collection import Collection, CollectionStats
-from clipsearch.data import DataDirectory
 from clipsearch.errors import BadPageToken, ClipsearchError, InvalidInput, ItemNotFound, MissingInput
 from clipsearch.services.call import Call, Stages
 from clipsearch.services.embed import Embedded, EmbedInput, EmbedService, ImageInput, TextInput
@@ -24,6 +23,7 @@ from clipsearch.services.limits import RequestLimits
 from clipsearch.services.query import VectorInput, unit_vector
 from clipsearch.services.recall import LiveRecall, QueryKind, RecallMonitor
 from clipsearch.services.searcher import Vector
+from clipsearch.services.serving import Model, Serving
 
 # What the layer above needs of the layers below.
 __all__ = [
@@ -89,16 +89,14 @@ class CatalogueService:
         *,
         embed: EmbedService,
         lane: WriteLane,
-        data: DataDirectory,
+        serving: Serving,
         recall: RecallMonitor,
-        dimension: int,
         limits: RequestLimits,
     ) -> None:
         self._embed = embed
         self._lane = lane
-        self._data = data
+        self._serving = serving
         self._recall = recall
-        self._dimension = dimension
         self._limits = limits
 
     async def upsert(
@@ -110,10 +108,11 @@ class CatalogueService:
         request id, an item that fails for a reason that may pass fails the call, and nothing is written: a retry would
         otherwise ask for more than the first attempt did.
         """
-        known = self._data.collection(collection)
+        where = self._serving.where(collection)
+        known = where.collection
         self._limits.check_batch(len(items), "items")
         outcomes: list[Change | ClipsearchError | None] = [None] * len(items)
-        made, stages = await self._embedded(items, call)
+        made, stages = await self._embedded(items, where.model, call)
         sound: list[tuple[int, Item]] = []
         for i, one in enumerate(made):
             if not isinstance(one, ClipsearchError):
@@ -132,14 +131,14 @@ class CatalogueService:
 
     async def delete(self, collection: str, ids: Sequence[str], request_id: str | None, call: Call) -> Written:
         """Delete items; an id that is not there has the outcome NOT_FOUND. Raises as ``upsert`` does."""
-        known = self._data.collection(collection)
+        known = self._serving.collection(collection)
         self._limits.check_batch(len(ids), "ids")
         applied = await self._write(known, Delete(ids, request_id), len(ids), call)
         return Written(list(applied.outcomes), applied.seq)
 
     async def get(self, collection: str, item_id: str, *, with_embedding: bool) -> StoredItem:
         """Return one item; raises ItemNotFound, or EmbeddingDamaged where its embedding is asked for."""
-        reader = self._data.collection(collection).reader
+        reader = self._serving.collection(collection).reader
         item = await asyncio.to_thread(reader.get, item_id, with_embedding=with_embedding)
         if item is None:
             raise ItemNotFound("no item has this id", field="id", metadata={"item_id": item_id})
@@ -152,7 +151,7 @@ class CatalogueService:
 
         Raises MalformedFilter, FilterTooComplex or BadPageToken.
         """
-        reader = self._data.collection(collection).reader
+        reader = self._serving.collection(collection).reader
         limit = min(size or DEFAULT_PAGE, MAX_PAGE)
         if size < 0:
             raise BadPageToken("page_size must not be negative", field="page_size")
@@ -167,20 +166,20 @@ class CatalogueService:
 
     async def stats(self, collection: str) -> tuple[CollectionStats, dict[QueryKind, LiveRecall]]:
         """Return the sizes of a collection, and the recall of its live queries as far as it was measured."""
-        known = self._data.collection(collection)
+        known = self._serving.collection(collection)
         return await asyncio.to_thread(known.stats), self._recall.measured(known.name)
 
     async def create(self, collection: str) -> None:
         """Make an empty collection; raises BadCollectionName or CollectionExists."""
-        await asyncio.to_thread(self._data.create, collection)
+        await asyncio.to_thread(self._serving.data.create, collection)
 
     def names(self) -> list[str]:
         """Return the names of all collections, sorted."""
-        return self._data.names()
+        return self._serving.data.names()
 
     async def drop(self, collection: str) -> None:
         """Delete a collection and its files; raises CollectionNotFound."""
-        await asyncio.to_thread(self._data.delete, collection)
+        await asyncio.to_thread(self._serving.data.delete, collection)
         self._recall.forget(collection)
 
     async def _write(self, collection: Collection, mutation: Mutation, size: int, call: Call) -> Applied:
@@ -193,7 +192,7 @@ class CatalogueService:
         return answer.output
 
     async def _embedded(
-        self, items: Sequence[NewItem | ClipsearchError], call: Call
+        self, items: Sequence[NewItem | ClipsearchError], model: Model, call: Call
     ) -> tuple[list[Item | ClipsearchError], Stages]:
         """Embed what the items are found by, all pictures and texts of all items together."""
         inputs: list[EmbedInput | ClipsearchError] = []
@@ -203,39 +202,12 @@ class CatalogueService:
             parts.append(range(len(inputs), len(inputs) + len(wanted)))
             inputs += wanted
         self._limits.check_batch(len(inputs), "items")
-        outputs = await self._embed.batch(inputs, call) if inputs else []
+        outputs = await self._embed.batch(inputs, call, model) if inputs else []
         made = [
-            item if isinstance(item, ClipsearchError) else self._item(item, [outputs[i] for i in part])
+            item if isinstance(item, ClipsearchError) else _item(item, [outputs[i] for i in part], model.dimension)
             for item, part in zip(items, parts, strict=True)
         ]
         return made, Stages.longest(output.stages for output in outputs if isinstance(output, Embedded))
-
-    def _item(self, item: NewItem, outputs: Sequence[Embedded | ClipsearchError]) -> Item | ClipsearchError:
-        """The item as the catalogue takes it, or what is wrong with it."""
-        try:
-            check_id(item.id)
-            metadata = metadata_json(item.metadata)
-            vector = self._vector(item, outputs)
-        except ClipsearchError as error:
-            return error
-        stored = None if vector is None else vector.astype(np.float16)
-        return Item(item.id, metadata, stored, _content_hash(item.content), item.uri)
-
-    def _vector(self, item: NewItem, outputs: Sequence[Embedded | ClipsearchError]) -> Vector | None:
-        if item.content is None:
-            return None
-        if isinstance(item.content, VectorInput):
-            return unit_vector(item.content.vector, self._dimension)
-        vectors = []
-        for i, output in enumerate(outputs):
-            if isinstance(output, ClipsearchError):
-                place = f"images.images[{i}]" if isinstance(item.content, ImagesInput) else "text"
-                output.field = place
-                raise output
-            vectors.append(output.vector)
-        if not vectors:
-            raise MissingInput("an item with images needs at least one", field="images.images")
-        return unit_vector(np.mean(vectors, axis=0, dtype=np.float32), self._dimension, "images.images")
 
 
 def write_batch(batch: Sequence[Write]) -> list[Applied | ClipsearchError]:
@@ -251,6 +223,35 @@ def write_batch(batch: Sequence[Write]) -> list[Applied | ClipsearchError]:
         answers.update(zip(members, collection.write([batch[i].mutation for i in members]), strict=True))
         collection.rebuild_if_due()
     return [answers[i] for i in range(len(batch))]
+
+
+def _item(item: NewItem, outputs: Sequence[Embedded | ClipsearchError], dimension: int) -> Item | ClipsearchError:
+    """The item as the catalogue takes it, or what is wrong with it."""
+    try:
+        check_id(item.id)
+        metadata = metadata_json(item.metadata)
+        vector = _vector(item, outputs, dimension)
+    except ClipsearchError as error:
+        return error
+    stored = None if vector is None else vector.astype(np.float16)
+    return Item(item.id, metadata, stored, _content_hash(item.content), item.uri)
+
+
+def _vector(item: NewItem, outputs: Sequence[Embedded | ClipsearchError], dimension: int) -> Vector | None:
+    if item.content is None:
+        return None
+    if isinstance(item.content, VectorInput):
+        return unit_vector(item.content.vector, dimension)
+    vectors = []
+    for i, output in enumerate(outputs):
+        if isinstance(output, ClipsearchError):
+            place = f"images.images[{i}]" if isinstance(item.content, ImagesInput) else "text"
+            output.field = place
+            raise output
+        vectors.append(output.vector)
+    if not vectors:
+        raise MissingInput("an item with images needs at least one", field="images.images")
+    return unit_vector(np.mean(vectors, axis=0, dtype=np.float32), dimension, "images.images")
 
 
 def _inputs(item: NewItem | ClipsearchError) -> list[EmbedInput | ClipsearchError]:
