@@ -14,6 +14,7 @@ from clipsearch.data import DataDirectory
 from clipsearch.decoding import Decoding
 from clipsearch.encoders.load import Encoders
 from clipsearch.lanes import wire_lanes
+from clipsearch.model_swap import ModelSwap
 from clipsearch.models import Models
 from clipsearch.rpc.catalogue import CatalogueServicer
 from clipsearch.rpc.embedding import EmbeddingServicer
@@ -70,7 +71,13 @@ class App:
         )
         self.lanes = wire_lanes(settings, self.encoders, self.telemetry, with_data=self.data is not None)
         self.operations = Operations()
-        self.model_jobs = ModelJobs(self.operations, self.models.reload, settings.bundles)
+        swap = ModelSwap(
+            self.models,
+            open_data=lambda root, encoders: DataDirectory(root, _collection_options(settings, encoders)),
+            # Whoever tries what is staged is not counted among those who search what serves.
+            searcher=lambda data: Searcher(data, RecallMonitor(0.0)),
+        )
+        self.model_jobs = ModelJobs(self.operations, swap, settings.bundles)
         self._facets: FacetService | None = None
         self._server = self._rpc()
         self._watching: asyncio.Task[None] | None = None
@@ -85,6 +92,12 @@ class App:
     def data(self) -> DataDirectory | None:
         """The collections that are served now, None where there are none."""
         return self.models.serving.model.data
+
+    @property
+    def _directories(self) -> list[DataDirectory]:
+        """The collections that are open: those that serve, and those of a staged model."""
+        models = (self.models.serving.model, self.models.serving.staged)
+        return [model.data for model in models if model is not None and model.data is not None]
 
     def _rpc(self) -> RpcServer:
         settings, lanes, serving = self.settings, self.lanes, self.models.serving
@@ -192,8 +205,8 @@ class App:
         ends = time.monotonic() + self.settings.grace_s
         if self._watching is not None:
             self._watching.cancel()
-        if self.data is not None:
-            self.data.stop_rebuilding()
+        for data in self._directories:
+            data.stop_rebuilding()
         await self._server.stop(self.settings.grace_s)
         # While the lanes work: an import waits for them.
         await asyncio.to_thread(self.operations.close)
@@ -204,9 +217,9 @@ class App:
         if self._facets is not None:
             await asyncio.to_thread(self._facets.stop)
         await asyncio.to_thread(self.recall.stop)
-        if self.data is not None:
-            await asyncio.to_thread(self.data.save_indexes, ends - time.monotonic())
-            await asyncio.to_thread(self.data.close)
+        for data in self._directories:
+            await asyncio.to_thread(data.save_indexes, ends - time.monotonic())
+            await asyncio.to_thread(data.close)
         await self.telemetry.stop()
 
     async def run(self) -> None:

@@ -6,8 +6,8 @@ finds what was written, before and after a crash. Searches take the index's curr
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from clipsearch.errors import (
     CollectionNotFound,
     ComputeFailed,
     InvalidInput,
+    ModelReplaced,
     UnusableIndex,
 )
 from clipsearch.filtered import FilterCache
@@ -31,7 +32,7 @@ from clipsearch.index.allowed import AllowedRows
 from clipsearch.index.base import positions_of
 from clipsearch.index.drift import Sizes, lists_fit, rebuild_due
 from clipsearch.index.gpu import is_on_gpu
-from clipsearch.index.live import LiveIndex
+from clipsearch.index.live import NO_ROWS, LiveIndex
 from clipsearch.index.manifest import IndexManifest
 from clipsearch.index.rules import Training
 from clipsearch.index.storage import Device, LoadedIndex, open_index
@@ -101,7 +102,7 @@ class Collection:
         self._changing = threading.Lock()
         self.turn: AbstractContextManager[object] = threading.Lock() if is_on_gpu(options.device) else nullcontext()
         """What to hold while searching: an index on a GPU takes one caller at a time."""
-        self._closed = self._behind = self._lost = False
+        self._closed = self._behind = self._lost = self._succeeded = False
         self._live: LiveIndex
         self._names: RowNames
         self._damaged: frozenset[int]
@@ -207,8 +208,27 @@ class Collection:
             self._damaged -= set(removed.tolist())
 
     def _check_open(self) -> None:
+        if self._succeeded:
+            raise ModelReplaced("another model took over meanwhile", metadata={"collection": self.name})
         if self._closed:
             raise CollectionNotFound("the collection was closed meanwhile", metadata={"collection": self.name})
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Keep writers waiting inside this."""
+        with self._changing:
+            yield
+
+    def succeeded(self) -> None:
+        """Inside ``frozen``: refuse writes from now on, as another collection has taken this one's place."""
+        self._succeeded = True
+
+    def skip_to(self, seq: int) -> None:
+        """Go on from a sequence number at least as high as ``seq``: that of a collection whose place this one takes."""
+        with self._changing:
+            if self.view.seq < seq:
+                self._writer.skip_to(seq)
+                self._live.apply(NO_ROWS, np.empty((0, self.view.dimension), np.float16), NO_ROWS, seq)
 
     # The index
 
@@ -225,6 +245,11 @@ class Collection:
         if self._lost:
             return "the old one is not usable"
         return rebuild_due(Sizes(view.base_size, view.base_dead, view.delta_size, view.delta_dead))
+
+    @property
+    def rebuild_due(self) -> bool:
+        """Whether a new index is due."""
+        return bool(self._rebuild_reason())
 
     @property
     def rebuilding(self) -> bool:

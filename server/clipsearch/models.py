@@ -1,9 +1,4 @@
-"""The model that serves and how it is replaced: loaded and warmed beside the one that serves, then put in its place.
-
-Calls that began with the old model end with it (see ``services.serving``), so nothing is refused, dropped or mixed, and
-whatever goes wrong with a new bundle leaves everything as it was. Two models are in memory meanwhile. The old one's
-sessions end when the last call that holds it is over.
-"""
+"""The models of a server: loaded from bundles, wired to lanes and collections, and gone when nobody holds them."""
 
 import logging
 import os
@@ -17,10 +12,8 @@ from clipsearch.decoding import Decoding, image_limits
 from clipsearch.encoders.load import Encoders, encoders_of
 from clipsearch.encoders.manifest import Bundle, Manifest, load_bundle
 from clipsearch.encoders.runtime import RuntimeOptions
-from clipsearch.errors import OtherModel
 from clipsearch.lanes import encoder_threads, lone_threads
 from clipsearch.services.build_report import Report
-from clipsearch.services.model_jobs import Reloaded
 from clipsearch.services.searcher import Searcher
 from clipsearch.services.serving import Model, ModelFacts, Serving
 from clipsearch.settings import Settings
@@ -28,11 +21,11 @@ from clipsearch.settings import Settings
 logger = logging.getLogger(__name__)
 
 STEPS = 3
-"""Checking the files, loading them, and the first runs."""
+"""Of a load: the files checked, loaded, and run once."""
 
 
 class Models:
-    """Holds what serves. ``reload`` may be called from any thread, by one at a time."""
+    """Holds what serves. It may be changed on any thread, by one at a time."""
 
     def __init__(
         self,
@@ -51,52 +44,37 @@ class Models:
         self.encoders = self._load(load_bundle(_real(settings.bundle)))
         """Those of the model that serves now."""
         opened = data(self.encoders)
-        self.serving = Serving(self._wired(self.encoders, opened, None if opened is None else searcher(opened)))
+        self.serving = Serving(self.wired(self.encoders, opened, None if opened is None else searcher(opened)))
 
-    def reload(self, bundle: Path | None, report: Report) -> Reloaded:
-        """Put the model of a bundle, None for the one in the settings, in the place of the one that serves.
+    def find(self, bundle: Path | None) -> Bundle:
+        """Check the files of a bundle, None for the one in the settings; raises UnusableBundle."""
+        return load_bundle(_real(bundle or self._settings.bundle))
 
-        Nothing happens where it is that one. Raises UnusableBundle, DeviceUnavailable or ComputeFailed where it cannot
-        serve, OtherModel where a collection holds vectors of other weights, and what ``report`` raises.
+    def load(self, bundle: Bundle, report: Report) -> Encoders:
+        """Load a bundle beside what serves and run it once.
+
+        Raises UnusableBundle, DeviceUnavailable or ComputeFailed where it cannot serve, and what ``report`` raises.
         """
-        before = self.serving.model
-        report("checking", 0, STEPS)
-        found = load_bundle(_real(bundle or self._settings.bundle))
-        if found.manifest == self.encoders.manifest:
-            logger.info("the bundle is the one that serves, so nothing is swapped")
-            return Reloaded(before.facts, before.facts, swapped=False)
-        self._check_collections(before, found.manifest)
         report("loading", 1, STEPS)
-        encoders = self._load(found)
+        encoders = self._load(bundle)
         report("warming", 2, STEPS)
         encoders.warm_up()
         report("warming", STEPS, STEPS)
-        model = self._wired(encoders, before.data, before.searcher)
+        return encoders
+
+    def replace(self, encoders: Encoders) -> Model:
+        """Serve with other encoders of the same weights from now on."""
+        before = self.serving.model
+        model = self.wired(encoders, before.data, before.searcher)
         if before.data is not None:
             self._adapt(before.data, encoders)
-        self.encoders, self.serving.model = encoders, model
-        logger.info(
-            "serving %s, %s, weights %s, instead of %s, %s",
-            model.facts.source,
-            model.facts.precision,
-            model.weight_hash[:12],
-            before.facts.source,
-            before.facts.precision,
-        )
-        return Reloaded(before.facts, model.facts, swapped=True)
+        self.serve(encoders, model)
+        return model
 
-    def _check_collections(self, before: Model, wanted: Manifest) -> None:
-        names = [] if before.data is None else before.data.made_by_others(wanted.weight_hash, wanted.dimension)
-        if names:
-            raise OtherModel(
-                f"the collections {', '.join(names)} hold vectors of the weights {before.weight_hash[:12]}, and this "
-                f"bundle has the weights {wanted.weight_hash[:12]}: embed them anew with `clipsearch reembed`",
-                metadata={
-                    "collections": ",".join(names),
-                    "weight_hash": before.weight_hash,
-                    "bundle_weight_hash": wanted.weight_hash,
-                },
-            )
+    def serve(self, encoders: Encoders, model: Model) -> None:
+        """Serve this model from now on."""
+        before, self.encoders, self.serving.model = self.serving.model, encoders, model
+        logger.info("serving %s instead of %s", _told(model.facts), _told(before.facts))
 
     def _load(self, bundle: Bundle) -> Encoders:
         settings = self._settings
@@ -105,7 +83,8 @@ class Models:
         )
         return encoders_of(bundle, options, image_limits(settings))
 
-    def _wired(self, encoders: Encoders, data: DataDirectory | None, searcher: Searcher | None) -> Model:
+    def wired(self, encoders: Encoders, data: DataDirectory | None, searcher: Searcher | None) -> Model:
+        """Return the model of encoders; raises ConfigError where the processes that decode for it do not start."""
         model = Model(
             facts=_facts(encoders.manifest),
             tokenizer=encoders.tokenizer,
@@ -130,6 +109,10 @@ class Models:
 def _real(bundle: Path) -> Path:
     """Follow links once: one that is moved meanwhile must not give half of one bundle and half of another."""
     return Path(os.path.realpath(bundle))
+
+
+def _told(facts: ModelFacts) -> str:
+    return f"{facts.source}, {facts.precision}, weights {facts.weight_hash[:12]}"
 
 
 def _facts(manifest: Manifest) -> ModelFacts:

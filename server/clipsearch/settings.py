@@ -28,7 +28,8 @@ class Settings(BaseSettings):
 
     bundle: Path = Field(description="Directory of the exported model bundle. Required.")
     bundles: Path | None = Field(
-        None, description="Directory whose bundles ReloadModel may name; none: it may only read `bundle` again."
+        None,
+        description="Directory whose bundles ReloadModel and StageModel may name; none: only `bundle`, read again.",
     )
     data: Path | None = Field(
         None, description="Directory of the collections, one sub-directory each, made if missing; none: embed only."

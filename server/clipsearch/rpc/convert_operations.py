@@ -20,7 +20,7 @@ from clipsearch.services.jobs import (
     SnapshotTaken,
     Tally,
 )
-from clipsearch.services.model_jobs import Reloaded, ReloadOf
+from clipsearch.services.model_jobs import ModelJobOf, Promoted, Reloaded, Staged, Unstaged
 from clipsearch.services.operations import About, Operation
 from clipsearch.v1 import catalogue_pb2 as pb
 from clipsearch.v1 import model_pb2
@@ -139,8 +139,9 @@ def _(result: Exported) -> Message:
 
 
 @_metadata.register
-def _(about: ReloadOf, job: Operation) -> Message:
-    return model_pb2.ReloadModelMetadata(
+def _(about: ModelJobOf, job: Operation) -> Message:
+    return model_pb2.ModelJobMetadata(
+        job=about.word,
         bundle=about.bundle,
         stage=job.stage,
         done_steps=job.done_steps,
@@ -154,6 +155,28 @@ def _(result: Reloaded) -> Message:
     return model_pb2.ReloadModelResponse(
         previous_model=convert.model(result.before), model=convert.model(result.after), swapped=result.swapped
     )
+
+
+@_response.register
+def _(result: Staged) -> Message:
+    return model_pb2.StageModelResponse(model=convert.model(result.model), collections=result.collections)
+
+
+@_response.register
+def _(result: Promoted) -> Message:
+    return model_pb2.PromoteModelResponse(
+        previous_model=convert.model(result.before),
+        model=convert.model(result.after),
+        collections=[
+            model_pb2.PromotedCollection(collection=one.name, items=one.items, missing_items=one.missing)
+            for one in result.collections
+        ],
+    )
+
+
+@_response.register
+def _(result: Unstaged) -> Message:
+    return model_pb2.UnstageModelResponse()
 
 
 def _counts(tally: Tally) -> pb.ImportCounts:

@@ -19,3 +19,15 @@ class ModelServicer(Observed, model_pb2_grpc.ModelServiceServicer):
     @answers_errors
     async def ReloadModel(self, request: pb.ReloadModelRequest, context: Context) -> operations_pb2.Operation:
         return operation(self._jobs.reload(request.bundle))
+
+    @answers_errors
+    async def StageModel(self, request: pb.StageModelRequest, context: Context) -> operations_pb2.Operation:
+        return operation(self._jobs.stage(request.bundle))
+
+    @answers_errors
+    async def PromoteModel(self, request: pb.PromoteModelRequest, context: Context) -> operations_pb2.Operation:
+        return operation(self._jobs.promote(allow_missing=request.allow_missing))
+
+    @answers_errors
+    async def UnstageModel(self, request: pb.UnstageModelRequest, context: Context) -> operations_pb2.Operation:
+        return operation(self._jobs.unstage())

@@ -65,7 +65,7 @@ class FacetService:
         TooManyFields, BadFacetField, MalformedFilter, FilterTooComplex, QueueFull, DeadlineExpired, StorageFull or
         StorageFailed.
         """
-        reader = self._serving.collection(collection).reader
+        where = self._serving.where(collection)
         if not 0 <= value_limit <= MAX_VALUES:
             raise FacetLimitOutOfRange(
                 f"value_limit is {value_limit}, but must be from 1 to {MAX_VALUES}, or 0 for {DEFAULT_VALUES}",
@@ -79,7 +79,9 @@ class FacetService:
         with self._admission.enter(call.demand(self._admission)):
             try:
                 loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(self._thread, _count, reader, condition, fields, limit, check)
+                return await loop.run_in_executor(
+                    self._thread, _count, where.collection.reader, condition, fields, limit, check
+                )
             finally:
                 left.set()
 

@@ -116,9 +116,9 @@ class Jobs:
     def rebuild(self, collection: str, training: Training = Training.WHERE_NEEDED) -> Operation:
         """Build an index anew; raises CollectionNotFound, RebuildRunning or OperationRunning."""
         name = collection or DEFAULT
-        known = self._serving.collection(name)
-        known.check_not_rebuilding()
-        return self._operations.start(RebuildOf(name), lambda report: known.rebuild(report, training))
+        where = self._serving.where(name)
+        where.collection.check_not_rebuilding()
+        return self._operations.start(RebuildOf(name), lambda report: where.collection.rebuild(report, training))
 
     def snapshot(self, collections: Sequence[str], name: str) -> Operation:
         """Copy collections, all where none is named, into a new directory below the server's own for them.

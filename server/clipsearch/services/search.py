@@ -84,7 +84,7 @@ class SearchService:
         collection = where.collection
         max_depth = self._limits.max_search_depth
         check_shape(shape, query.top_k, max_depth)
-        mark = await asyncio.to_thread(page_mark, query, shape)
+        mark = await asyncio.to_thread(page_mark, query, shape, collection.reader.identity)
         page = await asyncio.to_thread(open_page, collection, shape, query.top_k, max_depth, mark)
         probe = await self._probe(query, collection)
         probe = replace(

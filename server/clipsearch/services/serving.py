@@ -7,15 +7,20 @@ lane per model was the alternative: two sets of workers would then share the cor
 queue.) A model that no call holds any more is gone with its sessions.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from clipsearch.collection import Collection
 from clipsearch.data import DataDirectory
-from clipsearch.errors import ClipsearchError
+from clipsearch.errors import ClipsearchError, CollectionExists, CollectionNotFound, ModelReplaced
 from clipsearch.ports import ImageEncoder, ImagePreprocessor, TextEncoder, Tokenizer
 from clipsearch.services.searcher import Searcher
+
+AT, NEXT = "@", "next"
+"""Between a collection's name and which of those that have it, where not the one that serves."""
 
 Item = TypeVar("Item")
 Output = TypeVar("Output")
@@ -73,6 +78,10 @@ class Serving:
 
     def __init__(self, model: Model) -> None:
         self.model = model
+        self.staged: Model | None = None
+        """The model that is to take over, with collections of its own; None where there is none."""
+        self.under_way: Counter[tuple[str, str]] = Counter()
+        """Collections and ids of items that are being written to the collections of both models just now."""
 
     @property
     def data(self) -> DataDirectory:
@@ -81,10 +90,42 @@ class Serving:
         return self.model.data
 
     def where(self, collection: str) -> Where:
-        """Return a collection, the default one for an empty name, with its model; raises CollectionNotFound."""
-        model = self.model
+        """Return a collection, the default one for an empty name, with its model; raises CollectionNotFound.
+
+        ``NAME@next`` is the one of that name that the staged model has.
+        """
+        name, at, which = collection.partition(AT)
+        model = self.model if not at else self.staged if which == NEXT else None
+        if model is None:
+            raise CollectionNotFound(f"there is no collection {collection!r}", metadata={"collection": collection})
         assert model.data is not None, "asked by what is there only with a data directory"
-        return Where(model, model.data.collection(collection))
+        return Where(model, model.data.collection(name))
+
+    def names(self) -> list[str]:
+        """Return the names that ``where`` knows, sorted, those of the staged model last."""
+        staged = self.staged
+        following = [] if staged is None or staged.data is None else staged.data.names()
+        return [*self.data.names(), *(f"{name}{AT}{NEXT}" for name in following)]
+
+    def create(self, name: str) -> None:
+        """Make an empty collection, for a staged model as well; raises BadCollectionName or CollectionExists."""
+        self._change(lambda data: data.create(name), CollectionExists)
+
+    def delete(self, name: str) -> None:
+        """Delete a collection, the staged model's as well; raises CollectionNotFound."""
+        self._change(lambda data: data.delete(name), CollectionNotFound)
+
+    def _change(self, change: Callable[[DataDirectory], None], done: type[ClipsearchError]) -> None:
+        """Change the collections that serve, then the staged model's, where ``done`` says that it was done before."""
+        staged = self.staged
+        try:
+            change(self.data)
+        except ModelReplaced:
+            change(self.data)  # of the model that took over
+            return
+        if staged is not None and staged.data is not None:
+            with suppress(done):
+                change(staged.data)
 
     def collection(self, name: str) -> Collection:
         """Return a collection, the default one for an empty name; raises CollectionNotFound."""

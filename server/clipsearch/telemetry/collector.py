@@ -129,7 +129,7 @@ class ServerCollector(Collector):
         yield m.BUILD.family([((__version__, encoders.device, manifest.precision, manifest.weight_hash[:12]), 1.0)])
 
 
-_JOBS = ("rebuild", "snapshot", "import", "export", "reload")
+_JOBS = ("rebuild", "snapshot", "import", "export", "model")
 """Kinds that are shown as 0 while none runs; ``services.jobs`` and ``services.model_jobs`` have them."""
 
 _SIZES: Mapping[m.Declared, Callable[[CollectionStats], float]] = {

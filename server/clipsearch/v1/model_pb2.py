@@ -27,7 +27,7 @@ from google.longrunning import operations_pb2 as google_dot_longrunning_dot_oper
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63lipsearch/v1/model.proto\x12\rclipsearch.v1\x1a\x1d\x63lipsearch/v1/embedding.proto\x1a#google/longrunning/operations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"$\n\x12ReloadModelRequest\x12\x0e\n\x06\x62undle\x18\x01 \x01(\t\"\x8d\x01\n\x13ReloadModelMetadata\x12\x0e\n\x06\x62undle\x18\x01 \x01(\t\x12\r\n\x05stage\x18\x02 \x01(\t\x12\x12\n\ndone_steps\x18\x03 \x01(\x03\x12\x13\n\x0btotal_steps\x18\x04 \x01(\x03\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"y\n\x13ReloadModelResponse\x12,\n\x0eprevious_model\x18\x01 \x01(\x0b\x32\x14.clipsearch.v1.Model\x12#\n\x05model\x18\x02 \x01(\x0b\x32\x14.clipsearch.v1.Model\x12\x0f\n\x07swapped\x18\x03 \x01(\x08\x32_\n\x0cModelService\x12O\n\x0bReloadModel\x12!.clipsearch.v1.ReloadModelRequest\x1a\x1d.google.longrunning.Operationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63lipsearch/v1/model.proto\x12\rclipsearch.v1\x1a\x1d\x63lipsearch/v1/embedding.proto\x1a#google/longrunning/operations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"$\n\x12ReloadModelRequest\x12\x0e\n\x06\x62undle\x18\x01 \x01(\t\"y\n\x13ReloadModelResponse\x12,\n\x0eprevious_model\x18\x01 \x01(\x0b\x32\x14.clipsearch.v1.Model\x12#\n\x05model\x18\x02 \x01(\x0b\x32\x14.clipsearch.v1.Model\x12\x0f\n\x07swapped\x18\x03 \x01(\x08\"#\n\x11StageModelRequest\x12\x0e\n\x06\x62undle\x18\x01 \x01(\t\"N\n\x12StageModelResponse\x12#\n\x05model\x18\x01 \x01(\x0b\x32\x14.clipsearch.v1.Model\x12\x13\n\x0b\x63ollections\x18\x02 \x03(\t\",\n\x13PromoteModelRequest\x12\x15\n\rallow_missing\x18\x01 \x01(\x08\"\xa1\x01\n\x14PromoteModelResponse\x12,\n\x0eprevious_model\x18\x01 \x01(\x0b\x32\x14.clipsearch.v1.Model\x12#\n\x05model\x18\x02 \x01(\x0b\x32\x14.clipsearch.v1.Model\x12\x36\n\x0b\x63ollections\x18\x03 \x03(\x0b\x32!.clipsearch.v1.PromotedCollection\"N\n\x12PromotedCollection\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\r\n\x05items\x18\x02 \x01(\x03\x12\x15\n\rmissing_items\x18\x03 \x01(\x03\"\x15\n\x13UnstageModelRequest\"\x16\n\x14UnstageModelResponse\"\x97\x01\n\x10ModelJobMetadata\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0e\n\x06\x62undle\x18\x02 \x01(\t\x12\r\n\x05stage\x18\x03 \x01(\t\x12\x12\n\ndone_steps\x18\x04 \x01(\x03\x12\x13\n\x0btotal_steps\x18\x05 \x01(\x03\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xd4\x02\n\x0cModelService\x12O\n\x0bReloadModel\x12!.clipsearch.v1.ReloadModelRequest\x1a\x1d.google.longrunning.Operation\x12M\n\nStageModel\x12 .clipsearch.v1.StageModelRequest\x1a\x1d.google.longrunning.Operation\x12Q\n\x0cPromoteModel\x12\".clipsearch.v1.PromoteModelRequest\x1a\x1d.google.longrunning.Operation\x12Q\n\x0cUnstageModel\x12\".clipsearch.v1.UnstageModelRequest\x1a\x1d.google.longrunning.Operationb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,10 +36,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RELOADMODELREQUEST']._serialized_start=145
   _globals['_RELOADMODELREQUEST']._serialized_end=181
-  _globals['_RELOADMODELMETADATA']._serialized_start=184
-  _globals['_RELOADMODELMETADATA']._serialized_end=325
-  _globals['_RELOADMODELRESPONSE']._serialized_start=327
-  _globals['_RELOADMODELRESPONSE']._serialized_end=448
-  _globals['_MODELSERVICE']._serialized_start=450
-  _globals['_MODELSERVICE']._serialized_end=545
+  _globals['_RELOADMODELRESPONSE']._serialized_start=183
+  _globals['_RELOADMODELRESPONSE']._serialized_end=304
+  _globals['_STAGEMODELREQUEST']._serialized_start=306
+  _globals['_STAGEMODELREQUEST']._serialized_end=341
+  _globals['_STAGEMODELRESPONSE']._serialized_start=343
+  _globals['_STAGEMODELRESPONSE']._serialized_end=421
+  _globals['_PROMOTEMODELREQUEST']._serialized_start=423
+  _globals['_PROMOTEMODELREQUEST']._serialized_end=467
+  _globals['_PROMOTEMODELRESPONSE']._serialized_start=470
+  _globals['_PROMOTEMODELRESPONSE']._serialized_end=631
+  _globals['_PROMOTEDCOLLECTION']._serialized_start=633
+  _globals['_PROMOTEDCOLLECTION']._serialized_end=711
+  _globals['_UNSTAGEMODELREQUEST']._serialized_start=713
+  _globals['_UNSTAGEMODELREQUEST']._serialized_end=734
+  _globals['_UNSTAGEMODELRESPONSE']._serialized_start=736
+  _globals['_UNSTAGEMODELRESPONSE']._serialized_end=758
+  _globals['_MODELJOBMETADATA']._serialized_start=761
+  _globals['_MODELJOBMETADATA']._serialized_end=912
+  _globals['_MODELSERVICE']._serialized_start=915
+  _globals['_MODELSERVICE']._serialized_end=1255
 # @@protoc_insertion_point(module_scope)

@@ -4,9 +4,11 @@ isort:skip_file
 The model that a server serves, and replacing it while calls run."""
 
 from clipsearch.v1 import embedding_pb2 as _embedding_pb2
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -41,46 +43,6 @@ class ReloadModelRequest(_message.Message):
 Global___ReloadModelRequest: _TypeAlias = ReloadModelRequest  # noqa: Y015
 
 @_typing.final
-class ReloadModelMetadata(_message.Message):
-    """How far a reload is."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    BUNDLE_FIELD_NUMBER: _builtins.int
-    STAGE_FIELD_NUMBER: _builtins.int
-    DONE_STEPS_FIELD_NUMBER: _builtins.int
-    TOTAL_STEPS_FIELD_NUMBER: _builtins.int
-    START_TIME_FIELD_NUMBER: _builtins.int
-    bundle: _builtins.str
-    """The bundle of the request."""
-    stage: _builtins.str
-    """What is being done: checking, loading or warming."""
-    done_steps: _builtins.int
-    """Steps done."""
-    total_steps: _builtins.int
-    """Steps there are."""
-    @_builtins.property
-    def start_time(self) -> _timestamp_pb2.Timestamp:
-        """When it began."""
-
-    def __init__(
-        self,
-        *,
-        bundle: _builtins.str = ...,
-        stage: _builtins.str = ...,
-        done_steps: _builtins.int = ...,
-        total_steps: _builtins.int = ...,
-        start_time: _timestamp_pb2.Timestamp | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "done_steps", b"done_steps", "stage", b"stage", "start_time", b"start_time", "total_steps", b"total_steps"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ReloadModelMetadata: _TypeAlias = ReloadModelMetadata  # noqa: Y015
-
-@_typing.final
 class ReloadModelResponse(_message.Message):
     """Response of the operation of ReloadModel."""
 
@@ -113,3 +75,221 @@ class ReloadModelResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReloadModelResponse: _TypeAlias = ReloadModelResponse  # noqa: Y015
+
+@_typing.final
+class StageModelRequest(_message.Message):
+    """Request of StageModel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUNDLE_FIELD_NUMBER: _builtins.int
+    bundle: _builtins.str
+    """As in ReloadModelRequest."""
+    def __init__(
+        self,
+        *,
+        bundle: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StageModelRequest: _TypeAlias = StageModelRequest  # noqa: Y015
+
+@_typing.final
+class StageModelResponse(_message.Message):
+    """Response of the operation of StageModel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    COLLECTIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model(self) -> _embedding_pb2.Model:
+        """The staged model."""
+
+    @_builtins.property
+    def collections(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The collections to fill, without the `@next` that their names end in."""
+
+    def __init__(
+        self,
+        *,
+        model: _embedding_pb2.Model | None = ...,
+        collections: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collections", b"collections", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StageModelResponse: _TypeAlias = StageModelResponse  # noqa: Y015
+
+@_typing.final
+class PromoteModelRequest(_message.Message):
+    """Request of PromoteModel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALLOW_MISSING_FIELD_NUMBER: _builtins.int
+    allow_missing: _builtins.bool
+    """Whether to promote although items are missing, which are then gone."""
+    def __init__(
+        self,
+        *,
+        allow_missing: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_missing", b"allow_missing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromoteModelRequest: _TypeAlias = PromoteModelRequest  # noqa: Y015
+
+@_typing.final
+class PromoteModelResponse(_message.Message):
+    """Response of the operation of PromoteModel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREVIOUS_MODEL_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    COLLECTIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def previous_model(self) -> _embedding_pb2.Model:
+        """The model that served before."""
+
+    @_builtins.property
+    def model(self) -> _embedding_pb2.Model:
+        """The model that serves now."""
+
+    @_builtins.property
+    def collections(self) -> _containers.RepeatedCompositeFieldContainer[Global___PromotedCollection]:
+        """The collections that took over."""
+
+    def __init__(
+        self,
+        *,
+        previous_model: _embedding_pb2.Model | None = ...,
+        model: _embedding_pb2.Model | None = ...,
+        collections: _abc.Iterable[Global___PromotedCollection] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "previous_model", b"previous_model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collections", b"collections", "model", b"model", "previous_model", b"previous_model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromoteModelResponse: _TypeAlias = PromoteModelResponse  # noqa: Y015
+
+@_typing.final
+class PromotedCollection(_message.Message):
+    """A collection that took over from the one of its name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    MISSING_ITEMS_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """The collection."""
+    items: _builtins.int
+    """Number of items."""
+    missing_items: _builtins.int
+    """Number of items that the old one had and it lacks, or has with older content."""
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        items: _builtins.int = ...,
+        missing_items: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "items", b"items", "missing_items", b"missing_items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromotedCollection: _TypeAlias = PromotedCollection  # noqa: Y015
+
+@_typing.final
+class UnstageModelRequest(_message.Message):
+    """Request of UnstageModel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnstageModelRequest: _TypeAlias = UnstageModelRequest  # noqa: Y015
+
+@_typing.final
+class UnstageModelResponse(_message.Message):
+    """Response of the operation of UnstageModel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnstageModelResponse: _TypeAlias = UnstageModelResponse  # noqa: Y015
+
+@_typing.final
+class ModelJobMetadata(_message.Message):
+    """How far a job of ModelService is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    BUNDLE_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    DONE_STEPS_FIELD_NUMBER: _builtins.int
+    TOTAL_STEPS_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    job: _builtins.str
+    """What the job does: reload, stage, promote or unstage."""
+    bundle: _builtins.str
+    """The bundle of the request."""
+    stage: _builtins.str
+    """What is being done: checking, loading, warming, comparing, a stage of a rebuild, or deleting."""
+    done_steps: _builtins.int
+    """Steps of this stage that are done."""
+    total_steps: _builtins.int
+    """Steps of this stage in all."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When the job began."""
+
+    def __init__(
+        self,
+        *,
+        job: _builtins.str = ...,
+        bundle: _builtins.str = ...,
+        stage: _builtins.str = ...,
+        done_steps: _builtins.int = ...,
+        total_steps: _builtins.int = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "done_steps", b"done_steps", "job", b"job", "stage", b"stage", "start_time", b"start_time", "total_steps", b"total_steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelJobMetadata: _TypeAlias = ModelJobMetadata  # noqa: Y015

@@ -27,8 +27,9 @@ if _version_not_supported:
 
 
 class ModelServiceStub(object):
-    """Replaces the model that is served. Calls that run end with the model they began with; later ones begin with the new
-    one. None fails and none waits.
+    """Replaces the model that is served. Calls that run end with the model they began with, and later ones begin with the new
+    one: none is refused or mixed. One of these jobs runs at a time, ABORTED says that one does. The metadata of all their
+    operations is ModelJobMetadata. A bundle that cannot be used leaves everything as it was.
     """
 
     def __init__(self, channel):
@@ -42,22 +43,78 @@ class ModelServiceStub(object):
                 request_serializer=clipsearch_dot_v1_dot_model__pb2.ReloadModelRequest.SerializeToString,
                 response_deserializer=google_dot_longrunning_dot_operations__pb2.Operation.FromString,
                 _registered_method=True)
+        self.StageModel = channel.unary_unary(
+                '/clipsearch.v1.ModelService/StageModel',
+                request_serializer=clipsearch_dot_v1_dot_model__pb2.StageModelRequest.SerializeToString,
+                response_deserializer=google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+                _registered_method=True)
+        self.PromoteModel = channel.unary_unary(
+                '/clipsearch.v1.ModelService/PromoteModel',
+                request_serializer=clipsearch_dot_v1_dot_model__pb2.PromoteModelRequest.SerializeToString,
+                response_deserializer=google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+                _registered_method=True)
+        self.UnstageModel = channel.unary_unary(
+                '/clipsearch.v1.ModelService/UnstageModel',
+                request_serializer=clipsearch_dot_v1_dot_model__pb2.UnstageModelRequest.SerializeToString,
+                response_deserializer=google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer(object):
-    """Replaces the model that is served. Calls that run end with the model they began with; later ones begin with the new
-    one. None fails and none waits.
+    """Replaces the model that is served. Calls that run end with the model they began with, and later ones begin with the new
+    one: none is refused or mixed. One of these jobs runs at a time, ABORTED says that one does. The metadata of all their
+    operations is ModelJobMetadata. A bundle that cannot be used leaves everything as it was.
     """
 
     def ReloadModel(self, request, context):
-        """Loads a bundle beside the one that serves, runs it once, and puts it in its place. Where that cannot be done the old
-        one goes on. The operation's metadata is ReloadModelMetadata, its response a ReloadModelResponse. A bundle of the same
-        weights may have another precision. One of other weights or of another dimension is refused while any collection
-        holds vectors of the old one. FAILED_PRECONDITION where a bundle is named and the server has no `bundles` directory,
-        ABORTED while another reload runs.
+        """Loads a bundle beside the one that serves, runs it once, and puts it in its place. It must be of the same weights,
+        which another precision is; a bundle of other weights or of another dimension is refused with
+        COLLECTIONS_OF_ANOTHER_MODEL while any collection holds items, and StageModel is what to call instead. The operation's
+        response is a ReloadModelResponse. FAILED_PRECONDITION where a bundle is named and the server has no `bundles`.
         Errors: NOT_CONFIGURED, PATH_NOT_ALLOWED, PATH_NOT_FOUND, OPERATION_RUNNING.
         Errors of the operation: BUNDLE_UNUSABLE, DEVICE_UNAVAILABLE, COMPUTE_FAILED, COLLECTIONS_OF_ANOTHER_MODEL,
-        CANCELLED.
+        MODEL_STAGED, STORAGE_FULL, STORAGE_FAILED, CANCELLED.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StageModel(self, request, context):
+        """Loads a bundle of other weights beside the one that serves, with empty collections of its own: for each collection
+        NAME one that is called `NAME@next`, to be filled with UpsertItems or ImportItems and tried with Search. From then on
+        whatever is written to NAME is written to it as well, but for ready vectors, which are of one model only. Staging the
+        same weights again after a restart goes on with what is there. The operation's response is a StageModelResponse.
+        Errors: NOT_CONFIGURED, PATH_NOT_ALLOWED, PATH_NOT_FOUND, OPERATION_RUNNING.
+        Errors of the operation: NO_INDEX, BUNDLE_UNUSABLE, DEVICE_UNAVAILABLE, COMPUTE_FAILED, MODEL_STAGED, INVALID_INPUT,
+        STORAGE_FULL, STORAGE_FAILED, CANCELLED.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PromoteModel(self, request, context):
+        """Puts the staged model and its collections in the places of those that serve, durably and all at once. Each item of
+        NAME must be in `NAME@next`, with the content that it has there if it was written since the staging; its metadata and
+        uri are taken over, and what NAME does not have is deleted. COLLECTIONS_INCOMPLETE tells how many items are missing.
+        The operation's response is a PromoteModelResponse. The server's `bundle` must be the new one before its next start.
+        Errors: OPERATION_RUNNING.
+        Errors of the operation: MODEL_NOT_STAGED, COLLECTIONS_INCOMPLETE, STORAGE_FULL, STORAGE_FAILED, CANCELLED.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnstageModel(self, request, context):
+        """Lets go of the staged model and deletes its collections, also those that a server before a restart has left. The
+        operation's response is an UnstageModelResponse.
+        Errors: OPERATION_RUNNING.
+        Errors of the operation: STORAGE_FAILED.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
@@ -73,6 +130,21 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     request_deserializer=clipsearch_dot_v1_dot_model__pb2.ReloadModelRequest.FromString,
                     response_serializer=google_dot_longrunning_dot_operations__pb2.Operation.SerializeToString,
             ),
+            'StageModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.StageModel,
+                    request_deserializer=clipsearch_dot_v1_dot_model__pb2.StageModelRequest.FromString,
+                    response_serializer=google_dot_longrunning_dot_operations__pb2.Operation.SerializeToString,
+            ),
+            'PromoteModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.PromoteModel,
+                    request_deserializer=clipsearch_dot_v1_dot_model__pb2.PromoteModelRequest.FromString,
+                    response_serializer=google_dot_longrunning_dot_operations__pb2.Operation.SerializeToString,
+            ),
+            'UnstageModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnstageModel,
+                    request_deserializer=clipsearch_dot_v1_dot_model__pb2.UnstageModelRequest.FromString,
+                    response_serializer=google_dot_longrunning_dot_operations__pb2.Operation.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'clipsearch.v1.ModelService', rpc_method_handlers)
@@ -82,8 +154,9 @@ def add_ModelServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ModelService(object):
-    """Replaces the model that is served. Calls that run end with the model they began with; later ones begin with the new
-    one. None fails and none waits.
+    """Replaces the model that is served. Calls that run end with the model they began with, and later ones begin with the new
+    one: none is refused or mixed. One of these jobs runs at a time, ABORTED says that one does. The metadata of all their
+    operations is ModelJobMetadata. A bundle that cannot be used leaves everything as it was.
     """
 
     @staticmethod
@@ -102,6 +175,87 @@ class ModelService(object):
             target,
             '/clipsearch.v1.ModelService/ReloadModel',
             clipsearch_dot_v1_dot_model__pb2.ReloadModelRequest.SerializeToString,
+            google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StageModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clipsearch.v1.ModelService/StageModel',
+            clipsearch_dot_v1_dot_model__pb2.StageModelRequest.SerializeToString,
+            google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PromoteModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clipsearch.v1.ModelService/PromoteModel',
+            clipsearch_dot_v1_dot_model__pb2.PromoteModelRequest.SerializeToString,
+            google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnstageModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clipsearch.v1.ModelService/UnstageModel',
+            clipsearch_dot_v1_dot_model__pb2.UnstageModelRequest.SerializeToString,
             google_dot_longrunning_dot_operations__pb2.Operation.FromString,
             options,
             channel_credentials,

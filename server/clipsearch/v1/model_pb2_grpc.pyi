@@ -28,8 +28,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ModelServiceStub:
-    """Replaces the model that is served. Calls that run end with the model they began with; later ones begin with the new
-    one. None fails and none waits.
+    """Replaces the model that is served. Calls that run end with the model they began with, and later ones begin with the new
+    one: none is refused or mixed. One of these jobs runs at a time, ABORTED says that one does. The metadata of all their
+    operations is ModelJobMetadata. A bundle that cannot be used leaves everything as it was.
     """
 
     @_typing.overload
@@ -37,41 +38,99 @@ class ModelServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ModelServiceAsyncStub: ...
     ReloadModel: _grpc.UnaryUnaryMultiCallable[_model_pb2.ReloadModelRequest, _operations_pb2.Operation]
-    """Loads a bundle beside the one that serves, runs it once, and puts it in its place. Where that cannot be done the old
-    one goes on. The operation's metadata is ReloadModelMetadata, its response a ReloadModelResponse. A bundle of the same
-    weights may have another precision. One of other weights or of another dimension is refused while any collection
-    holds vectors of the old one. FAILED_PRECONDITION where a bundle is named and the server has no `bundles` directory,
-    ABORTED while another reload runs.
+    """Loads a bundle beside the one that serves, runs it once, and puts it in its place. It must be of the same weights,
+    which another precision is; a bundle of other weights or of another dimension is refused with
+    COLLECTIONS_OF_ANOTHER_MODEL while any collection holds items, and StageModel is what to call instead. The operation's
+    response is a ReloadModelResponse. FAILED_PRECONDITION where a bundle is named and the server has no `bundles`.
     Errors: NOT_CONFIGURED, PATH_NOT_ALLOWED, PATH_NOT_FOUND, OPERATION_RUNNING.
     Errors of the operation: BUNDLE_UNUSABLE, DEVICE_UNAVAILABLE, COMPUTE_FAILED, COLLECTIONS_OF_ANOTHER_MODEL,
-    CANCELLED.
+    MODEL_STAGED, STORAGE_FULL, STORAGE_FAILED, CANCELLED.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    StageModel: _grpc.UnaryUnaryMultiCallable[_model_pb2.StageModelRequest, _operations_pb2.Operation]
+    """Loads a bundle of other weights beside the one that serves, with empty collections of its own: for each collection
+    NAME one that is called `NAME@next`, to be filled with UpsertItems or ImportItems and tried with Search. From then on
+    whatever is written to NAME is written to it as well, but for ready vectors, which are of one model only. Staging the
+    same weights again after a restart goes on with what is there. The operation's response is a StageModelResponse.
+    Errors: NOT_CONFIGURED, PATH_NOT_ALLOWED, PATH_NOT_FOUND, OPERATION_RUNNING.
+    Errors of the operation: NO_INDEX, BUNDLE_UNUSABLE, DEVICE_UNAVAILABLE, COMPUTE_FAILED, MODEL_STAGED, INVALID_INPUT,
+    STORAGE_FULL, STORAGE_FAILED, CANCELLED.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    PromoteModel: _grpc.UnaryUnaryMultiCallable[_model_pb2.PromoteModelRequest, _operations_pb2.Operation]
+    """Puts the staged model and its collections in the places of those that serve, durably and all at once. Each item of
+    NAME must be in `NAME@next`, with the content that it has there if it was written since the staging; its metadata and
+    uri are taken over, and what NAME does not have is deleted. COLLECTIONS_INCOMPLETE tells how many items are missing.
+    The operation's response is a PromoteModelResponse. The server's `bundle` must be the new one before its next start.
+    Errors: OPERATION_RUNNING.
+    Errors of the operation: MODEL_NOT_STAGED, COLLECTIONS_INCOMPLETE, STORAGE_FULL, STORAGE_FAILED, CANCELLED.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    UnstageModel: _grpc.UnaryUnaryMultiCallable[_model_pb2.UnstageModelRequest, _operations_pb2.Operation]
+    """Lets go of the staged model and deletes its collections, also those that a server before a restart has left. The
+    operation's response is an UnstageModelResponse.
+    Errors: OPERATION_RUNNING.
+    Errors of the operation: STORAGE_FAILED.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
 
 @_typing.type_check_only
 class ModelServiceAsyncStub(ModelServiceStub):
-    """Replaces the model that is served. Calls that run end with the model they began with; later ones begin with the new
-    one. None fails and none waits.
+    """Replaces the model that is served. Calls that run end with the model they began with, and later ones begin with the new
+    one: none is refused or mixed. One of these jobs runs at a time, ABORTED says that one does. The metadata of all their
+    operations is ModelJobMetadata. A bundle that cannot be used leaves everything as it was.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ReloadModel: _aio.UnaryUnaryMultiCallable[_model_pb2.ReloadModelRequest, _operations_pb2.Operation]  # type: ignore[assignment]
-    """Loads a bundle beside the one that serves, runs it once, and puts it in its place. Where that cannot be done the old
-    one goes on. The operation's metadata is ReloadModelMetadata, its response a ReloadModelResponse. A bundle of the same
-    weights may have another precision. One of other weights or of another dimension is refused while any collection
-    holds vectors of the old one. FAILED_PRECONDITION where a bundle is named and the server has no `bundles` directory,
-    ABORTED while another reload runs.
+    """Loads a bundle beside the one that serves, runs it once, and puts it in its place. It must be of the same weights,
+    which another precision is; a bundle of other weights or of another dimension is refused with
+    COLLECTIONS_OF_ANOTHER_MODEL while any collection holds items, and StageModel is what to call instead. The operation's
+    response is a ReloadModelResponse. FAILED_PRECONDITION where a bundle is named and the server has no `bundles`.
     Errors: NOT_CONFIGURED, PATH_NOT_ALLOWED, PATH_NOT_FOUND, OPERATION_RUNNING.
     Errors of the operation: BUNDLE_UNUSABLE, DEVICE_UNAVAILABLE, COMPUTE_FAILED, COLLECTIONS_OF_ANOTHER_MODEL,
-    CANCELLED.
+    MODEL_STAGED, STORAGE_FULL, STORAGE_FAILED, CANCELLED.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    StageModel: _aio.UnaryUnaryMultiCallable[_model_pb2.StageModelRequest, _operations_pb2.Operation]  # type: ignore[assignment]
+    """Loads a bundle of other weights beside the one that serves, with empty collections of its own: for each collection
+    NAME one that is called `NAME@next`, to be filled with UpsertItems or ImportItems and tried with Search. From then on
+    whatever is written to NAME is written to it as well, but for ready vectors, which are of one model only. Staging the
+    same weights again after a restart goes on with what is there. The operation's response is a StageModelResponse.
+    Errors: NOT_CONFIGURED, PATH_NOT_ALLOWED, PATH_NOT_FOUND, OPERATION_RUNNING.
+    Errors of the operation: NO_INDEX, BUNDLE_UNUSABLE, DEVICE_UNAVAILABLE, COMPUTE_FAILED, MODEL_STAGED, INVALID_INPUT,
+    STORAGE_FULL, STORAGE_FAILED, CANCELLED.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    PromoteModel: _aio.UnaryUnaryMultiCallable[_model_pb2.PromoteModelRequest, _operations_pb2.Operation]  # type: ignore[assignment]
+    """Puts the staged model and its collections in the places of those that serve, durably and all at once. Each item of
+    NAME must be in `NAME@next`, with the content that it has there if it was written since the staging; its metadata and
+    uri are taken over, and what NAME does not have is deleted. COLLECTIONS_INCOMPLETE tells how many items are missing.
+    The operation's response is a PromoteModelResponse. The server's `bundle` must be the new one before its next start.
+    Errors: OPERATION_RUNNING.
+    Errors of the operation: MODEL_NOT_STAGED, COLLECTIONS_INCOMPLETE, STORAGE_FULL, STORAGE_FAILED, CANCELLED.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    UnstageModel: _aio.UnaryUnaryMultiCallable[_model_pb2.UnstageModelRequest, _operations_pb2.Operation]  # type: ignore[assignment]
+    """Lets go of the staged model and deletes its collections, also those that a server before a restart has left. The
+    operation's response is an UnstageModelResponse.
+    Errors: OPERATION_RUNNING.
+    Errors of the operation: STORAGE_FAILED.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
 
 class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Replaces the model that is served. Calls that run end with the model they began with; later ones begin with the new
-    one. None fails and none waits.
+    """Replaces the model that is served. Calls that run end with the model they began with, and later ones begin with the new
+    one: none is refused or mixed. One of these jobs runs at a time, ABORTED says that one does. The metadata of all their
+    operations is ModelJobMetadata. A bundle that cannot be used leaves everything as it was.
     """
 
     @_abc_1.abstractmethod
@@ -80,14 +139,60 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_pb2.ReloadModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
-        """Loads a bundle beside the one that serves, runs it once, and puts it in its place. Where that cannot be done the old
-        one goes on. The operation's metadata is ReloadModelMetadata, its response a ReloadModelResponse. A bundle of the same
-        weights may have another precision. One of other weights or of another dimension is refused while any collection
-        holds vectors of the old one. FAILED_PRECONDITION where a bundle is named and the server has no `bundles` directory,
-        ABORTED while another reload runs.
+        """Loads a bundle beside the one that serves, runs it once, and puts it in its place. It must be of the same weights,
+        which another precision is; a bundle of other weights or of another dimension is refused with
+        COLLECTIONS_OF_ANOTHER_MODEL while any collection holds items, and StageModel is what to call instead. The operation's
+        response is a ReloadModelResponse. FAILED_PRECONDITION where a bundle is named and the server has no `bundles`.
         Errors: NOT_CONFIGURED, PATH_NOT_ALLOWED, PATH_NOT_FOUND, OPERATION_RUNNING.
         Errors of the operation: BUNDLE_UNUSABLE, DEVICE_UNAVAILABLE, COMPUTE_FAILED, COLLECTIONS_OF_ANOTHER_MODEL,
-        CANCELLED.
+        MODEL_STAGED, STORAGE_FULL, STORAGE_FAILED, CANCELLED.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+
+    @_abc_1.abstractmethod
+    def StageModel(
+        self,
+        request: _model_pb2.StageModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
+        """Loads a bundle of other weights beside the one that serves, with empty collections of its own: for each collection
+        NAME one that is called `NAME@next`, to be filled with UpsertItems or ImportItems and tried with Search. From then on
+        whatever is written to NAME is written to it as well, but for ready vectors, which are of one model only. Staging the
+        same weights again after a restart goes on with what is there. The operation's response is a StageModelResponse.
+        Errors: NOT_CONFIGURED, PATH_NOT_ALLOWED, PATH_NOT_FOUND, OPERATION_RUNNING.
+        Errors of the operation: NO_INDEX, BUNDLE_UNUSABLE, DEVICE_UNAVAILABLE, COMPUTE_FAILED, MODEL_STAGED, INVALID_INPUT,
+        STORAGE_FULL, STORAGE_FAILED, CANCELLED.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+
+    @_abc_1.abstractmethod
+    def PromoteModel(
+        self,
+        request: _model_pb2.PromoteModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
+        """Puts the staged model and its collections in the places of those that serve, durably and all at once. Each item of
+        NAME must be in `NAME@next`, with the content that it has there if it was written since the staging; its metadata and
+        uri are taken over, and what NAME does not have is deleted. COLLECTIONS_INCOMPLETE tells how many items are missing.
+        The operation's response is a PromoteModelResponse. The server's `bundle` must be the new one before its next start.
+        Errors: OPERATION_RUNNING.
+        Errors of the operation: MODEL_NOT_STAGED, COLLECTIONS_INCOMPLETE, STORAGE_FULL, STORAGE_FAILED, CANCELLED.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+
+    @_abc_1.abstractmethod
+    def UnstageModel(
+        self,
+        request: _model_pb2.UnstageModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.Operation, _abc.Awaitable[_operations_pb2.Operation]]:
+        """Lets go of the staged model and deletes its collections, also those that a server before a restart has left. The
+        operation's response is an UnstageModelResponse.
+        Errors: OPERATION_RUNNING.
+        Errors of the operation: STORAGE_FAILED.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
