@@ -66,11 +66,13 @@ class CollectionOptions:
 class CollectionStats:
     """Sizes of a collection; ``index`` is None while everything is in the delta.
 
-    ``identity`` is the collection's own, which no other one has, whatever its name.
+    ``identity`` is the collection's own, which no other one has, whatever its name; ``weight_hash`` the model's, None
+    for ready vectors of nobody knows which.
     ``damaged`` live items are known to have embeddings that do not match their checksums, and are never found.
     """
 
     identity: str
+    weight_hash: str | None
     items: int
     tombstones: int
     delta: int
@@ -314,6 +316,7 @@ class Collection:
         view, counts = self.view, self._reader.counts()
         return CollectionStats(
             identity=self._reader.identity,
+            weight_hash=self._reader.model_hash,
             items=counts.live,
             tombstones=counts.tombstones,
             delta=view.delta_size - view.delta_dead,
