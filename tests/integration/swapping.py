@@ -11,11 +11,11 @@ from clipsearch.settings import Settings
 from tests.integration.support import Running
 from tests.memory import most_resident_kib
 
-WARM, SWAPS = 4, 10
+WARM, SWAPS = 20, 20
 
 
 def main(directory: Path, first: str, second: str) -> None:
-    """Swap until the allocators have what they want, and then ten times more, embedding in between."""
+    """Swap until the allocators have what they want, and then as often again, embedding in between."""
     settings = Settings(bundle=directory / first, bundles=directory, listen="127.0.0.1:0", device="cpu")
     with Running(settings) as running, Client(running.address, timeout=60.0) as client:
         before = 0

@@ -5,8 +5,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -15,81 +14,11 @@ import pytest
 
 from clipsearch.client import Client, FailedPrecondition, InvalidArgument, NewItem, NotFound, Query
 from clipsearch.settings import Settings
-from tests.integration.build_support import draw
-from tests.integration.bundles import Bundles, make_bundles
+from tests.integration.bundles import Bundles
 from tests.integration.support import Running
+from tests.integration.swap_support import LIMIT_S, Callers, serving
 
 TEXTS = ["a red shirt", "green boots", "a plain white cotton shirt with long sleeves", "bag"]
-LIMIT_S = 60.0
-
-
-@pytest.fixture(scope="module")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
-    directory = tmp_path_factory.mktemp("bundles")
-    made = make_bundles(directory)
-    shutil.copytree(made.fp32, directory / "fp32")
-    return made
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    directory = tmp_path_factory.mktemp("pictures")
-    paths = [directory / f"{i:02}.png" for i in range(12)]
-    for i, path in enumerate(paths):
-        draw(path, i)
-    return paths
-
-
-@contextmanager
-def serving(bundles: Bundles, data: Path | None = None, **more: object) -> Iterator[tuple[Running, Client]]:
-    settings = Settings(
-        bundle=bundles.fp32, bundles=bundles.int8.parent, data=data, listen="127.0.0.1:0", device="cpu", **more
-    )  # type: ignore[arg-type]
-    with Running(settings) as running, Client(running.address, timeout=LIMIT_S) as client:
-        yield running, client
-
-
-class Callers:
-    """Threads that make one call after another until the end, and what came of it."""
-
-    def __init__(self, *calls: Callable[[], None]) -> None:
-        self.failures: list[BaseException] = []
-        self._made = [0] * len(calls)
-        self._over = threading.Event()
-        self._progress = threading.Condition()
-        self._threads = [threading.Thread(target=self._run, args=(i, call)) for i, call in enumerate(calls)]
-
-    def _run(self, number: int, call: Callable[[], None]) -> None:
-        while not self._over.is_set():
-            try:
-                call()
-            except BaseException as error:  # noqa: BLE001  whatever it is, the test is told
-                self.failures.append(error)
-                self._over.set()
-            with self._progress:
-                self._made[number] += 1
-                self._progress.notify_all()
-
-    def let_each_make(self, more: int) -> None:
-        """Return when every caller has made so many more calls, or one has failed."""
-        with self._progress:
-            goals = [made + more for made in self._made]
-            assert self._progress.wait_for(
-                lambda: bool(self.failures) or all(made >= goal for made, goal in zip(self._made, goals, strict=True)),
-                LIMIT_S,
-            )
-
-    def __enter__(self) -> "Callers":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join(LIMIT_S)
-        if self.failures:
-            raise self.failures[0]
 
 
 def test_no_call_fails_and_no_answer_mixes_models_while_they_are_swapped(
@@ -213,7 +142,7 @@ def test_an_old_model_lives_as_long_as_a_call_holds_it(bundles: Bundles) -> None
 
 
 def test_a_bundle_that_cannot_serve_leaves_everything_as_it_was(bundles: Bundles, tmp_path: Path) -> None:
-    damaged = bundles.int8.parent / "damaged"
+    damaged = bundles.directory / "damaged"
     shutil.copytree(bundles.int8, damaged)
     weights = max(damaged.glob("*.weights"), key=lambda file: file.stat().st_size)
     weights.write_bytes(weights.read_bytes()[:-1] + b"\0\1")
@@ -304,8 +233,8 @@ def _point(link: Path, target: Path) -> None:
 
 
 def test_memory_does_not_grow_from_swap_to_swap(bundles: Bundles) -> None:
-    command = [sys.executable, "-m", "tests.integration.swapping", str(bundles.int8.parent), "fp32", "int8"]
+    command = [sys.executable, "-m", "tests.integration.swapping", str(bundles.directory), "fp32", "int8"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     grown_kib, model_kib = map(int, done.stdout.split())
-    assert grown_kib < 2 * model_kib, "ten swaps that each left a model behind would have left ten"
+    assert grown_kib < 2 * model_kib, "twenty swaps that each left a model behind would have left twenty"
