@@ -171,9 +171,12 @@ def test_sequence_numbers_go_on_and_page_tokens_end(staged: Client, pictures: li
     for n in range(20):
         seq = staged.catalogue.upsert([NewItem("00.png", image=pictures[n % 2])]).sequence_number
     fill(staged, pictures[1:], "default@next")
-    page = staged.search(text="a shirt", top_k=3, page_token="", group_by=None) if False else None
-    assert page is None
+    page = staged.search(text="a shirt", top_k=3, offset=0)
+    assert page.next_page_token
     staged.models.promote().wait(LIMIT_S)
+    with pytest.raises(InvalidArgument) as caught:
+        staged.search(text="a shirt", top_k=3, page_token=page.next_page_token)
+    assert caught.value.reason == "PAGE_TOKEN_NOT_USABLE"
     assert staged.search(image=pictures[1], min_sequence_number=seq).hits
     assert staged.catalogue.upsert([NewItem("x", image=pictures[0])]).sequence_number > seq
 
