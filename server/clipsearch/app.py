@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+AGAIN_S = 0.2
+"""How soon a bundle is read that could not be because another job about the model ran, in seconds."""
+
 
 class App:
     """One server: ``start``, then ``stop`` or ``run`` until a signal."""
@@ -189,9 +192,13 @@ class App:
     def _hang_up(self) -> None:
         self.admittance.reload()
         if self._server.serving:
-            self.model_jobs.hang_up()
+            self._read_bundle()
         else:
             logger.warning("the bundle is not read again: the server is not serving")
+
+    def _read_bundle(self) -> None:
+        if not self.model_jobs.hang_up():
+            asyncio.get_running_loop().call_later(AGAIN_S, self._read_bundle)
 
     async def _report(self, serving: bool) -> None:
         await self._server.report(serving, search=self.lanes.search is not None)

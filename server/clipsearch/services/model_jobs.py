@@ -123,12 +123,16 @@ class ModelJobs:
 
         return self._start(ModelJobOf("unstage"), None, work)
 
-    def hang_up(self) -> None:
-        """Read the settings' bundle again, as SIGHUP asks for; the log has what comes of it."""
+    def hang_up(self) -> bool:
+        """Read the settings' bundle again, as SIGHUP asks for; the log has what comes of it.
+
+        False where another job runs, which may have read it before it was changed: ask again.
+        """
         try:
             self.reload("")
-        except OperationRunning as error:
-            logger.warning("the bundle is not read again: %s", error.message)
+        except OperationRunning:
+            return False
+        return True
 
     def _start(self, about: ModelJobOf, path: Path | None, job: Callable[[Report], object]) -> Operation:
         def work(report: Report) -> object:
