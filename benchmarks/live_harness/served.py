@@ -24,8 +24,7 @@ from clipsearch.services.build_index import TextQueries, derive_index
 from clipsearch.services.build_report import RejectLog, Report, Tally
 from clipsearch.services.catalogue import WriteLane, write_batch
 from clipsearch.services.recall import RecallMonitor
-from clipsearch.services.search import SearchLane
-from clipsearch.services.searcher import Searcher
+from clipsearch.services.searcher import Lookup, Neighbours, Searcher
 from clipsearch.settings import Settings
 
 MODEL = "clustered"
@@ -37,7 +36,7 @@ class Served:
     """The default collection and its lanes, started."""
 
     data: DataDirectory
-    search: SearchLane
+    search: Lane[Lookup, Neighbours]
     write: WriteLane
 
     @property
@@ -84,7 +83,7 @@ async def served(data: DataDirectory) -> AsyncIterator[Served]:
     batch, capacity = defaults["search_batch_items"].default, defaults["lane_capacity"].default
     monitor = RecallMonitor(defaults["recall_sample"].default)
     searcher = Searcher(data, monitor)
-    search: SearchLane = Lane("search", searcher.lookup, BatchPolicy(batch, batch), capacity=capacity)
+    search: Lane[Lookup, Neighbours] = Lane("search", searcher.lookup, BatchPolicy(batch, batch), capacity=capacity)
     write: WriteLane = Lane("write", write_batch, BatchPolicy(WRITES, WRITE_ITEMS), capacity=capacity)
     search.start()
     write.start()

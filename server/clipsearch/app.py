@@ -12,41 +12,43 @@ from clipsearch.admittance import Admittance
 from clipsearch.batching.preparation import Preparation
 from clipsearch.collection import CollectionOptions
 from clipsearch.data import DataDirectory
-from clipsearch.decoding import Decoding, image_limits
-from clipsearch.encoders.load import Encoders, load_encoders
-from clipsearch.encoders.manifest import Manifest
-from clipsearch.encoders.runtime import RuntimeOptions
-from clipsearch.index.manifest import IndexManifest
-from clipsearch.index.rules import Training
-from clipsearch.lanes import encoder_threads, lone_threads, wire_lanes
+from clipsearch.decoding import Decoding
+from clipsearch.encoders.load import Encoders
+from clipsearch.lanes import wire_lanes
+from clipsearch.model_swap import ModelSwap
+from clipsearch.models import Models
 from clipsearch.rpc.catalogue import CatalogueServicer
 from clipsearch.rpc.embedding import EmbeddingServicer
 from clipsearch.rpc.generators import AsGenerators
+from clipsearch.rpc.model import ModelServicer
 from clipsearch.rpc.observed import Observation
 from clipsearch.rpc.operations import OperationsServicer
 from clipsearch.rpc.search import SearchServicer
 from clipsearch.rpc.server import RpcOptions, RpcServer
 from clipsearch.services.build_index import Derivation, TextEmbedder
-from clipsearch.services.build_report import Report
 from clipsearch.services.catalogue import CatalogueService
 from clipsearch.services.embed import EmbedService
 from clipsearch.services.facets import FacetService
 from clipsearch.services.imports import Importer
 from clipsearch.services.jobs import Jobs
 from clipsearch.services.limits import RequestLimits
+from clipsearch.services.model_jobs import ModelJobs
 from clipsearch.services.operations import Operations
 from clipsearch.services.recall import RecallMonitor
 from clipsearch.services.search import SearchService
+from clipsearch.services.searcher import Searcher
 from clipsearch.settings import Settings
 from clipsearch.telemetry.assembly import Telemetry
 from clipsearch.telemetry.collector import Sources
-from clipsearch.v1 import embedding_pb2
 from clipsearch.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from clipsearch.telemetry.tracing import Tracing
 
 logger = logging.getLogger(__name__)
+
+AGAIN_S = 0.2
+"""How soon a bundle is read that could not be because another job about the model ran, in seconds."""
 
 
 class App:
@@ -62,19 +64,47 @@ class App:
         # First, since it is quick and what is wrong with it should be told before the models are read.
         self.admittance = Admittance(settings)
         self.telemetry = Telemetry(settings, tracing)
-        self.encoders = _load_encoders(settings)
-        self.data = _open_data(settings, self.encoders)
         self.recall = RecallMonitor(settings.recall_sample)
-        self.lanes = wire_lanes(settings, self.encoders, self.data, self.recall, self.telemetry)
+        self.decoding = Decoding(settings)
+        self.models = Models(
+            settings,
+            self.decoding,
+            data=functools.partial(_open_data, settings),
+            searcher=lambda data: Searcher(data, self.recall),
+            adapt=lambda data, encoders: data.use(_collection_options(settings, encoders)),
+        )
+        self.lanes = wire_lanes(settings, self.encoders, self.telemetry, with_data=self.data is not None)
         self.operations = Operations()
-        self.decoding = Decoding(settings, self.encoders)
+        swap = ModelSwap(
+            self.models,
+            open_data=lambda root, encoders: DataDirectory(root, _collection_options(settings, encoders)),
+            # Whoever tries what is staged is not counted among those who search what serves.
+            searcher=lambda data: Searcher(data, RecallMonitor(0.0)),
+        )
+        self.model_jobs = ModelJobs(self.operations, swap, settings.bundles)
         self._facets: FacetService | None = None
         self._server = self._rpc()
         self._watching: asyncio.Task[None] | None = None
         self.port = self.metrics_port = 0
 
+    @property
+    def encoders(self) -> Encoders:
+        """Those of the model that serves now."""
+        return self.models.encoders
+
+    @property
+    def data(self) -> DataDirectory | None:
+        """The collections that are served now, None where there are none."""
+        return self.models.serving.model.data
+
+    @property
+    def _directories(self) -> list[DataDirectory]:
+        """The collections that are open: those that serve, and those of a staged model."""
+        models = (self.models.serving.model, self.models.serving.staged)
+        return [model.data for model in models if model is not None and model.data is not None]
+
     def _rpc(self) -> RpcServer:
-        settings, encoders, lanes, data = self.settings, self.encoders, self.lanes, self.data
+        settings, lanes, serving = self.settings, self.lanes, self.models.serving
         limits = RequestLimits(
             max_text_bytes=settings.max_text_bytes,
             max_top_k=settings.max_top_k,
@@ -82,8 +112,7 @@ class App:
             max_batch_items=settings.max_batch_items,
         )
         embed = EmbedService(
-            tokenizer=encoders.tokenizer,
-            preprocessor=self.decoding.preprocess,
+            serving=serving,
             text_lane=lanes.text,
             image_lane=lanes.image,
             preparation=Preparation(self.decoding.threads, self.decoding.count, bulk_share=settings.bulk_share),
@@ -91,26 +120,17 @@ class App:
             observers=self.telemetry.preprocess,
         )
         search = catalogue = jobs = None
-        dimension = encoders.manifest.dimension
-        if data is not None and lanes.search is not None and lanes.write is not None:
-            search = SearchService(embed=embed, lane=lanes.search, data=data, dimension=dimension, limits=limits)
+        if lanes.search is not None and lanes.write is not None:
+            search = SearchService(embed=embed, lane=lanes.search, serving=serving, limits=limits)
             catalogue = CatalogueService(
-                embed=embed, lane=lanes.write, data=data, recall=self.recall, dimension=dimension, limits=limits
+                embed=embed, lane=lanes.write, serving=serving, recall=self.recall, limits=limits
             )
-            self._facets = FacetService(data)
+            self._facets = FacetService(serving)
+            threads = max(1, settings.cores // 4)
             jobs = Jobs(
                 operations=self.operations,
-                data=data,
-                rebuild=functools.partial(_rebuild, data),
-                importer=Importer(
-                    data=data,
-                    write=lanes.write,
-                    images=lanes.image,
-                    preprocessor=self.decoding.preprocess,
-                    dimension=dimension,
-                    weight_hash=encoders.manifest.weight_hash,
-                    threads=max(1, settings.cores // 4),
-                ),
+                serving=serving,
+                importer=Importer(serving=serving, write=lanes.write, images=lanes.image, threads=threads),
                 snapshots=settings.snapshots,
                 imports=settings.imports,
                 exports=settings.exports,
@@ -125,10 +145,11 @@ class App:
                 gate=self.admittance.gate,
                 reflection=settings.reflection,
             ),
-            EmbeddingServicer(embed, _model(encoders.manifest), settings.stream_window),
+            EmbeddingServicer(embed, settings.stream_window),
             SearchServicer(search),
             CatalogueServicer(catalogue, self._facets, jobs),
-            OperationsServicer(self.operations),
+            ModelServicer(self.model_jobs),
+            operations=OperationsServicer(self.operations),
             observation=Observation(self.telemetry.requests, settings.caller_header),
             interceptors=[tracing.interceptor(), AsGenerators()] if (tracing := self.telemetry.tracing) else [],
         )
@@ -141,7 +162,12 @@ class App:
     async def listen(self) -> None:
         """Open the ports, NOT_SERVING; raises ConfigError where one cannot be had."""
         sources = Sources(
-            self.encoders, self.lanes.all, self.operations, self.recall, self.data, lambda: self._server.serving
+            encoders=lambda: self.encoders,
+            lanes=self.lanes.all,
+            operations=self.operations,
+            recall=self.recall,
+            data=lambda: self.data,
+            serving=lambda: self._server.serving,
         )
         self.metrics_port = self.telemetry.start(sources)
         self.port = await self._server.start()
@@ -164,6 +190,17 @@ class App:
         if self.data is not None:
             self.data.rebuild_where_due()
 
+    def _hang_up(self) -> None:
+        self.admittance.reload()
+        if self._server.serving:
+            self._read_bundle()
+        else:
+            logger.warning("the bundle is not read again: the server is not serving")
+
+    def _read_bundle(self) -> None:
+        if not self.model_jobs.hang_up():
+            asyncio.get_running_loop().call_later(AGAIN_S, self._read_bundle)
+
     async def _report(self, serving: bool) -> None:
         await self._server.report(serving, search=self.lanes.search is not None)
 
@@ -176,8 +213,8 @@ class App:
         ends = time.monotonic() + self.settings.grace_s
         if self._watching is not None:
             self._watching.cancel()
-        if self.data is not None:
-            self.data.stop_rebuilding()
+        for data in self._directories:
+            data.stop_rebuilding()
         await self._server.stop(self.settings.grace_s)
         # While the lanes work: an import waits for them.
         await asyncio.to_thread(self.operations.close)
@@ -188,15 +225,15 @@ class App:
         if self._facets is not None:
             await asyncio.to_thread(self._facets.stop)
         await asyncio.to_thread(self.recall.stop)
-        if self.data is not None:
-            await asyncio.to_thread(self.data.save_indexes, ends - time.monotonic())
-            await asyncio.to_thread(self.data.close)
+        for data in self._directories:
+            await asyncio.to_thread(data.save_indexes, ends - time.monotonic())
+            await asyncio.to_thread(data.close)
         await self.telemetry.stop()
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once.
 
-        SIGHUP reads the certificates and the keys again.
+        SIGHUP reads the certificates, the keys and the bundle again.
         """
         stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -212,7 +249,7 @@ class App:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, on_signal, number)
-        loop.add_signal_handler(signal.SIGHUP, self.admittance.reload)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         await self.listen()
         try:
             await self.warm_up()
@@ -225,44 +262,21 @@ class App:
         logger.info("stopped")
 
 
-def _load_encoders(settings: Settings) -> Encoders:
-    options = RuntimeOptions(
-        device=settings.device, threads=encoder_threads(settings), lone_threads=lone_threads(settings)
-    )
-    return load_encoders(settings.bundle, options, image_limits(settings))
-
-
 def _open_data(settings: Settings, encoders: Encoders) -> DataDirectory | None:
-    if settings.data is None:
-        return None
-    manifest = encoders.manifest
+    return None if settings.data is None else DataDirectory(settings.data, _collection_options(settings, encoders))
+
+
+def _collection_options(settings: Settings, encoders: Encoders) -> CollectionOptions:
     derive = Derivation(
         TextEmbedder(encoders.tokenizer, encoders.text),
         # Half of the cores: the others serve.
         threads=settings.search_threads or max(1, settings.cores // 2),
         recall_target=settings.recall_target,
     )
-    options = CollectionOptions(
-        dimension=manifest.dimension,
-        model_hash=manifest.weight_hash,
+    return CollectionOptions(
+        dimension=encoders.manifest.dimension,
+        model_hash=encoders.manifest.weight_hash,
         derive=derive,
         device=settings.device,
         threads=settings.search_threads or None,
-    )
-    return DataDirectory(settings.data, options)
-
-
-def _rebuild(data: DataDirectory, collection: str, report: Report, training: Training) -> IndexManifest:
-    return data.collection(collection).rebuild(report, training)
-
-
-def _model(manifest: Manifest) -> embedding_pb2.Model:
-    return embedding_pb2.Model(
-        source=manifest.source,
-        weight_hash=manifest.weight_hash,
-        dimension=manifest.dimension,
-        context_length=manifest.context_length,
-        image_size=manifest.image_size,
-        precision=manifest.precision,
-        logit_scale=manifest.logit_scale,
     )

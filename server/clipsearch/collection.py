@@ -6,8 +6,8 @@ finds what was written, before and after a crash. Searches take the index's curr
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from clipsearch.errors import (
     CollectionNotFound,
     ComputeFailed,
     InvalidInput,
+    ModelReplaced,
     UnusableIndex,
 )
 from clipsearch.filtered import FilterCache
@@ -31,7 +32,7 @@ from clipsearch.index.allowed import AllowedRows
 from clipsearch.index.base import positions_of
 from clipsearch.index.drift import Sizes, lists_fit, rebuild_due
 from clipsearch.index.gpu import is_on_gpu
-from clipsearch.index.live import LiveIndex
+from clipsearch.index.live import NO_ROWS, LiveIndex
 from clipsearch.index.manifest import IndexManifest
 from clipsearch.index.rules import Training
 from clipsearch.index.storage import Device, LoadedIndex, open_index
@@ -65,11 +66,13 @@ class CollectionOptions:
 class CollectionStats:
     """Sizes of a collection; ``index`` is None while everything is in the delta.
 
-    ``identity`` is the collection's own, which no other one has, whatever its name.
+    ``identity`` is the collection's own, which no other one has, whatever its name; ``weight_hash`` the model's, None
+    for ready vectors of nobody knows which.
     ``damaged`` live items are known to have embeddings that do not match their checksums, and are never found.
     """
 
     identity: str
+    weight_hash: str | None
     items: int
     tombstones: int
     delta: int
@@ -101,7 +104,7 @@ class Collection:
         self._changing = threading.Lock()
         self.turn: AbstractContextManager[object] = threading.Lock() if is_on_gpu(options.device) else nullcontext()
         """What to hold while searching: an index on a GPU takes one caller at a time."""
-        self._closed = self._behind = self._lost = False
+        self._closed = self._behind = self._lost = self._succeeded = False
         self._live: LiveIndex
         self._names: RowNames
         self._damaged: frozenset[int]
@@ -111,6 +114,10 @@ class Collection:
         except BaseException:
             self.close()
             raise
+
+    def use(self, options: CollectionOptions) -> None:
+        """Derive indexes in another way from now on; the model of the vectors stays what it is."""
+        self._options = options
 
     # Searching
 
@@ -203,8 +210,27 @@ class Collection:
             self._damaged -= set(removed.tolist())
 
     def _check_open(self) -> None:
+        if self._succeeded:
+            raise ModelReplaced("another model took over meanwhile", metadata={"collection": self.name})
         if self._closed:
             raise CollectionNotFound("the collection was closed meanwhile", metadata={"collection": self.name})
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Keep writers waiting inside this."""
+        with self._changing:
+            yield
+
+    def succeeded(self) -> None:
+        """Inside ``frozen``: refuse writes from now on, as another collection has taken this one's place."""
+        self._succeeded = True
+
+    def skip_to(self, seq: int) -> None:
+        """Go on from a sequence number at least as high as ``seq``: that of a collection whose place this one takes."""
+        with self._changing:
+            if self.view.seq < seq:
+                self._writer.skip_to(seq)
+                self._live.apply(NO_ROWS, np.empty((0, self.view.dimension), np.float16), NO_ROWS, seq)
 
     # The index
 
@@ -221,6 +247,11 @@ class Collection:
         if self._lost:
             return "the old one is not usable"
         return rebuild_due(Sizes(view.base_size, view.base_dead, view.delta_size, view.delta_dead))
+
+    @property
+    def rebuild_due(self) -> bool:
+        """Whether a new index is due."""
+        return bool(self._rebuild_reason())
 
     @property
     def rebuilding(self) -> bool:
@@ -285,6 +316,7 @@ class Collection:
         view, counts = self.view, self._reader.counts()
         return CollectionStats(
             identity=self._reader.identity,
+            weight_hash=self._reader.model_hash,
             items=counts.live,
             tombstones=counts.tombstones,
             delta=view.delta_size - view.delta_dead,

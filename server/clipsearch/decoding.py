@@ -1,34 +1,84 @@
 """Where pictures are decoded, wired from the settings: threads, and behind each a process, or not."""
 
+import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 from clipsearch.encoders.isolation import IsolatedPreprocessor, PictureBudget, memory_for
 from clipsearch.encoders.load import Encoders
+from clipsearch.encoders.manifest import PreprocessRule
 from clipsearch.encoders.preprocess import ImageLimits
 from clipsearch.ports import ImagePreprocessor
 from clipsearch.settings import MIB, Settings
 
+_Way = tuple[PreprocessRule, int]
+
 
 class Decoding:
-    """``preprocess`` turns pictures into pixels on whatever thread calls it; ``threads`` are those for calls."""
+    """``threads`` are those for calls; what turns pictures into a model's pixels is taken and given back.
 
-    def __init__(self, settings: Settings, encoders: Encoders) -> None:
+    Models that want the same pixels, as precisions of one checkpoint do, share the processes.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self.count = settings.decode_threads or settings.cores
         self.threads = ThreadPoolExecutor(self.count, thread_name_prefix="decode")
-        self.isolated = _isolated(settings, encoders) if settings.decode_isolation == "process" else None
-        """The processes; None where there are none."""
-        self.preprocess: ImagePreprocessor = self.isolated or encoders.preprocessor
+        self.isolated: IsolatedPreprocessor | None = None
+        """The processes that were taken last; None where there are none."""
+        self._lock = threading.Lock()
+        self._processes: dict[_Way, IsolatedPreprocessor] = {}
+        self._users: Counter[_Way] = Counter()
+        self._started = False
+
+    def take(self, encoders: Encoders) -> ImagePreprocessor:
+        """Return what makes pixels for a bundle; ready if ``start`` was called. Raises ConfigError as that does."""
+        if self._settings.decode_isolation == "none":
+            return encoders.preprocessor
+        way = _way(encoders)
+        with self._lock:
+            isolated = self._processes.get(way) or self._new(encoders)
+            self._processes[way] = self.isolated = isolated
+            self._users[way] += 1
+            return isolated
+
+    def give_back(self, encoders: Encoders) -> None:
+        """End what was taken for a bundle, once nobody has it any more."""
+        if self._settings.decode_isolation == "none":
+            return
+        way = _way(encoders)
+        with self._lock:
+            self._users[way] -= 1
+            ending = None if self._users[way] else self._processes.pop(way, None)
+        if ending is not None:
+            ending.close()
 
     def start(self) -> None:
         """Have the processes ready; raises ConfigError where they do not start."""
-        if self.isolated is not None:
-            self.isolated.start(self.count)
+        with self._lock:
+            self._started = True
+            for isolated in self._processes.values():
+                isolated.start(self.count)
 
     def stop(self) -> None:
         """End threads and processes, once nobody needs them any more."""
         self.threads.shutdown()
-        if self.isolated is not None:
-            self.isolated.close()
+        with self._lock:
+            for isolated in self._processes.values():
+                isolated.close()
+
+    def _new(self, encoders: Encoders) -> IsolatedPreprocessor:
+        settings, manifest = self._settings, encoders.manifest
+        memory_bytes = settings.decode_memory_mib * MIB or memory_for(settings.max_image_pixels)
+        budget = PictureBudget(settings.decode_timeout_s, memory_bytes)
+        isolated = IsolatedPreprocessor(manifest.preprocess, manifest.image_size, image_limits(settings), budget)
+        if self._started:
+            try:
+                isolated.start(self.count)
+            except BaseException:
+                isolated.close()
+                raise
+        return isolated
 
 
 def image_limits(settings: Settings) -> ImageLimits:
@@ -36,8 +86,5 @@ def image_limits(settings: Settings) -> ImageLimits:
     return ImageLimits(settings.max_image_bytes, settings.max_image_pixels, settings.jpeg_oversampling)
 
 
-def _isolated(settings: Settings, encoders: Encoders) -> IsolatedPreprocessor:
-    memory_bytes = settings.decode_memory_mib * MIB or memory_for(settings.max_image_pixels)
-    budget = PictureBudget(settings.decode_timeout_s, memory_bytes)
-    manifest = encoders.manifest
-    return IsolatedPreprocessor(manifest.preprocess, manifest.image_size, image_limits(settings), budget)
+def _way(encoders: Encoders) -> _Way:
+    return encoders.manifest.preprocess, encoders.manifest.image_size

@@ -483,6 +483,42 @@ class UnusableBundle(ClipsearchError):
     reason = "BUNDLE_UNUSABLE"
 
 
+class OtherModel(ClipsearchError):
+    """A bundle has other weights, or another dimension, than the vectors of the collections named in the metadata."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "COLLECTIONS_OF_ANOTHER_MODEL"
+
+
+class ModelStaged(ClipsearchError):
+    """Another model is being prepared to take over; it has to be promoted or unstaged first."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "MODEL_STAGED"
+
+
+class ModelNotStaged(ClipsearchError):
+    """No model is being prepared to take over."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "MODEL_NOT_STAGED"
+
+
+class CollectionsIncomplete(ClipsearchError):
+    """Items have no vector of the staged model yet; how many of which collections is in the metadata."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "COLLECTIONS_INCOMPLETE"
+
+
+class ModelReplaced(ClipsearchError):
+    """Another model took over while vectors of the old one were on their way into a collection; none was stored."""
+
+    code = Code.ABORTED
+    reason = "MODEL_REPLACED"
+    retryable = True
+
+
 class UnusableIndex(ClipsearchError):
     """An index on disk is missing, torn, of another format version, or does not fit the bundle."""
 

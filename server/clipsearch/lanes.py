@@ -1,19 +1,21 @@
 """The lanes of one server: which encoder sessions run, how wide, and what they feed."""
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from clipsearch.batching.admission import UNBOUNDED
 from clipsearch.batching.lane import Lane
 from clipsearch.batching.policy import BatchPolicy
-from clipsearch.data import DataDirectory
 from clipsearch.encoders.load import Encoders
+from clipsearch.errors import ClipsearchError
+from clipsearch.ports import Pixels, TokenIds
 from clipsearch.services.catalogue import WriteLane, write_batch
-from clipsearch.services.embed import ImageLane, TextLane, encode_batch, searched_s
-from clipsearch.services.recall import RecallMonitor
+from clipsearch.services.embed import Encode, Encoded, ImageLane, TextLane, encode_batch, searched_s
 from clipsearch.services.search import SearchLane
-from clipsearch.services.searcher import Searcher
+from clipsearch.services.searcher import Lookup, Neighbours
+from clipsearch.services.serving import Model, run_by_model
 from clipsearch.settings import MIB, Settings
 from clipsearch.telemetry.assembly import Telemetry
 from clipsearch.telemetry.meters import Stage
@@ -67,10 +69,11 @@ def encoder_workers(settings: Settings, encoders: Encoders) -> int:
     return max(1, settings.cores // encoder_threads(settings))
 
 
-def wire_lanes(
-    settings: Settings, encoders: Encoders, data: DataDirectory | None, recall: RecallMonitor, telemetry: Telemetry
-) -> Lanes:
-    """Make the lanes, not started; ``data`` None: those that embed alone."""
+def wire_lanes(settings: Settings, encoders: Encoders, telemetry: Telemetry, *, with_data: bool) -> Lanes:
+    """Make the lanes, not started; without data, those that embed alone.
+
+    They run every item with its own model; ``encoders``, those of the first one, decide how many workers there are.
+    """
 
     def policy(max_items: int, max_cost: int, overhead: int = 0) -> BatchPolicy:
         return BatchPolicy(
@@ -80,9 +83,9 @@ def wire_lanes(
     text_policy = policy(settings.text_batch_items, settings.text_batch_tokens, settings.text_batch_overhead_tokens)
     image_policy = policy(settings.image_batch_items, settings.image_batch_items)
     search_policy = policy(settings.search_batch_items, settings.search_batch_items)
-    searcher = None if data is None else Searcher(data, recall)
-    run_text = functools.partial(encode_batch, encoders.text.encode, searcher)
-    run_image = functools.partial(encode_batch, encoders.image.encode, searcher)
+    run_text = functools.partial(run_by_model, _encode_texts)
+    run_image = functools.partial(run_by_model, _encode_images)
+    run_search = functools.partial(run_by_model, _look_up)
 
     def lane(name: str, run: Any, policy: BatchPolicy, stage: Stage, max_bytes: int = UNBOUNDED) -> Lane[Any, Any]:
         workers = encoder_workers(settings, encoders) if stage == "encode" else 1
@@ -100,6 +103,19 @@ def wire_lanes(
     return Lanes(
         text=lane("text", run_text, text_policy, "encode"),
         image=lane("image", run_image, image_policy, "encode", settings.image_lane_mib * MIB),
-        search=None if searcher is None else lane("search", searcher.lookup, search_policy, "search"),
-        write=None if data is None else lane("write", write_batch, policy(WRITES, WRITE_ITEMS), "write"),
+        search=lane("search", run_search, search_policy, "search") if with_data else None,
+        write=lane("write", write_batch, policy(WRITES, WRITE_ITEMS), "write") if with_data else None,
     )
+
+
+def _encode_texts(model: Model, batch: Sequence[Encode[TokenIds]]) -> Sequence[Encoded | ClipsearchError]:
+    return encode_batch(model.text.encode, model.searcher, batch)
+
+
+def _encode_images(model: Model, batch: Sequence[Encode[Pixels]]) -> Sequence[Encoded | ClipsearchError]:
+    return encode_batch(model.image.encode, model.searcher, batch)
+
+
+def _look_up(model: Model, batch: Sequence[Lookup]) -> Sequence[Neighbours | ClipsearchError]:
+    assert model.searcher is not None, "there is a search lane only where there are collections"
+    return model.searcher.lookup(batch)

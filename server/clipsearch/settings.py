@@ -28,6 +28,10 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
 
     bundle: Path = Field(description="Directory of the exported model bundle. Required.")
+    bundles: Path | None = Field(
+        None,
+        description="Directory whose bundles ReloadModel and StageModel may name; none: only `bundle`, read again.",
+    )
     data: Path | None = Field(
         None, description="Directory of the collections, one sub-directory each, made if missing; none: embed only."
     )

@@ -4,12 +4,15 @@ import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 
 from clipsearch.batching.lane import Lane
+from clipsearch.services.serving import Model
 from clipsearch.settings import Settings
 from clipsearch.v1 import embedding_pb2 as pb
 from clipsearch.v1.embedding_pb2_grpc import EmbeddingServiceStub
@@ -32,8 +35,17 @@ def serving(**changes: Any) -> Iterator[tuple[Running, EmbeddingServiceStub]]:
 
 def change_encoder(lane: Lane[Any, Any], change: Callable[[Any], Any]) -> None:
     """Put something between a lane's tower and what is done with its vectors."""
-    run: Any = lane._run
-    lane._run = functools.partial(run.func, change(run.args[0]), *run.args[1:])
+    by_model: Any = lane._run
+    (run,) = by_model.args
+    changed: dict[Model, Model] = {}
+
+    def run_changed(model: Model, batch: Sequence[Any]) -> Any:
+        if model not in changed:
+            tower = SimpleNamespace(encode=change(getattr(model, lane.name).encode))
+            changed[model] = replace(model, **{lane.name: tower})
+        return run(changed[model], batch)
+
+    lane._run = functools.partial(by_model.func, run_changed)
 
 
 class Held:

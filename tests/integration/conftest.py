@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from clipsearch.settings import Settings
 from clipsearch_demo.catalogue.write import write_catalogue
 from tests.integration.build_support import draw
+from tests.integration.bundles import Bundles, make_bundles
 from tests.integration.support import ITEMS, SAMPLE_BUNDLE, Running
 
 
@@ -65,3 +66,19 @@ def server(index: Path) -> Iterator[Running]:
 def channel(server: Running) -> Iterator[grpc.Channel]:
     with grpc.insecure_channel(server.address) as channel:
         yield channel
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
+    """Bundles to swap between, all below one directory."""
+    return make_bundles(tmp_path_factory.mktemp("bundles"))
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Twelve pictures in a directory of their own."""
+    directory = tmp_path_factory.mktemp("pictures")
+    paths = [directory / f"{i:02}.png" for i in range(12)]
+    for i, path in enumerate(paths):
+        draw(path, i)
+    return paths

@@ -32,7 +32,7 @@ from clipsearch.telemetry.requests import HEADER
 from tests.integration.support import SAMPLE_BUNDLE, Running
 from tests.unit.promql import OTHERS, VALUES
 
-JOBS = {"rebuild", "snapshot", "import", "export"}
+JOBS = {"rebuild", "snapshot", "import", "export", "model"}
 
 
 def _settings(data: Path, **more: object) -> Settings:

@@ -15,6 +15,7 @@ WORDS = {
     "import": ("Importing into {}", "The import into {}"),
     "export": ("Exporting {}", "The export of {}"),
     "snapshot": ("Taking a snapshot", "The snapshot"),
+    "model": ("Changing the model", "The change of the model"),
 }
 """What to call an operation while it runs, and when it is over."""
 

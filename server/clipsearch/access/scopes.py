@@ -11,4 +11,5 @@ class Scope(Enum):
     WRITE = "write"
     """Store and delete items."""
     ADMIN = "admin"
-    """Make and delete collections, rebuild, snapshot, import and export, and watch and stop these operations."""
+    """Make and delete collections, rebuild, snapshot, import and export, replace the model, and watch and stop these
+    operations."""

@@ -187,19 +187,27 @@ class Lane(Generic[Item, Output]):
             self._changed.notify()
 
     def _work(self, worker: int) -> None:
-        while (taken := self._next()) is not None:
-            if taken.expired:
-                self._to_loop(self._expire, taken.expired)
-            batch = taken.batch
-            if not batch:
-                continue
-            lengths = [entry.length for entry in batch]
-            cost, padded_cost, started = sum(lengths), len(lengths) * max(lengths), self._clock()
-            # Left as it is by a worker that dies of the batch: it runs for ever.
-            self.forecast.running[worker] = running = Running(batch[0].priority, cost, padded_cost, started)
-            outputs, whole = self._compute(batch)
-            self.forecast.running[worker] = None
-            self._to_loop(self._deliver, batch, outputs, running, self._clock(), whole)
+        while self._work_once(worker):
+            pass
+
+    def _work_once(self, worker: int) -> bool:
+        """Run one batch; False once stopped and empty. A call of its own, so that an idle worker holds no batch."""
+        taken = self._next()
+        if taken is None:
+            return False
+        if taken.expired:
+            self._to_loop(self._expire, taken.expired)
+        batch = taken.batch
+        if not batch:
+            return True
+        lengths = [entry.length for entry in batch]
+        cost, padded_cost, started = sum(lengths), len(lengths) * max(lengths), self._clock()
+        # Left as it is by a worker that dies of the batch: it runs for ever.
+        self.forecast.running[worker] = running = Running(batch[0].priority, cost, padded_cost, started)
+        outputs, whole = self._compute(batch)
+        self.forecast.running[worker] = None
+        self._to_loop(self._deliver, batch, outputs, running, self._clock(), whole)
+        return True
 
     def _next(self) -> Taken[Item, Answer[Output]] | None:
         """Block until there is a batch; None once stopped and empty."""

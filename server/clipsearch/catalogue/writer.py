@@ -142,6 +142,11 @@ class CatalogueWriter:
                 self._forget_old_requests()
         return answers
 
+    def skip_to(self, seq: int) -> None:
+        """Have the next mutation take a sequence number above ``seq``; without effect where that is so already."""
+        with storage_errors(self._path), self._transaction():
+            self._connection.execute("UPDATE meta SET value = max(value, ?) WHERE key = 'seq'", (seq,))
+
     def upsert(self, items: Sequence[Item]) -> Sequence[Outcome]:
         """Commit items as a group of their own; returns an outcome for each. Raises as ``apply`` does."""
         (applied,) = self.apply([Upsert(items)])

@@ -10,6 +10,7 @@ import click
 from clipsearch.client_options import Command, access, access_options
 
 if TYPE_CHECKING:
+    import grpc
     from google.protobuf.message import Message
 
     from clipsearch.client.connection import Connection
@@ -30,11 +31,20 @@ def server_option(command: Command) -> Command:
     return option(access_options(command))
 
 
-def run_operation(server: str, method: str, request: "Message", metadata: "Message", response: "Message") -> None:
-    """Call a method of CatalogueService that returns an operation, and wait for it with progress on stderr.
+def run_operation(
+    server: str,
+    method: str,
+    request: "Message",
+    metadata: "Message",
+    response: "Message",
+    *,
+    service: Callable[["grpc.Channel"], Any] | None = None,
+) -> None:
+    """Call a method that returns an operation, and wait for it with progress on stderr.
 
-    ``metadata`` and ``response`` are empty messages of the operation's own types, to be filled. Ctrl-C cancels the
-    operation. Raises ClientError where the call or the operation fails.
+    ``service`` makes the stub that has it, CatalogueService's if None. ``metadata`` and ``response`` are empty messages
+    of the operation's own types, to be filled. Ctrl-C cancels the operation. Raises ClientError where the call or the
+    operation fails.
     """
     from google.longrunning import operations_pb2, operations_pb2_grpc
 
@@ -50,7 +60,8 @@ def run_operation(server: str, method: str, request: "Message", metadata: "Messa
     settings = Requests(TIMEOUT_S, "float32", RetryPolicy(), MAX_MESSAGE_BYTES, how["api_key"])
     with closing(Connection(server, settings, how["credentials"], time.monotonic, time.sleep)) as connection:
         stub = operations_pb2_grpc.OperationsStub(connection.channel)
-        job = connection.call(getattr(CatalogueServiceStub(connection.channel), method), request, None)
+        called = (service or CatalogueServiceStub)(connection.channel)
+        job = connection.call(getattr(called, method), request, None)
         try:
             with progress_bars() as report:
                 job = _wait(connection, stub, job, metadata, report)

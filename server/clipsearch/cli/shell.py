@@ -35,6 +35,8 @@ VERBS: Mapping[str, Verb] = {
     "import": Verb("clipsearch.cli.load:import_items", "Have a server load items that lie beside it.", "cli"),
     "dump": Verb("clipsearch.cli.dump:dump", "Have a server write a collection to a Parquet file.", "cli"),
     "snapshot": Verb("clipsearch.cli.snapshot:snapshot", "Have a server copy its collections.", "cli"),
+    "reload": Verb("clipsearch.cli.model:reload", "Have a server serve another bundle of its weights.", "cli"),
+    "reembed": Verb("clipsearch.cli.model:reembed", "Move a server's collections to another model.", "cli"),
     "restore": Verb("clipsearch.cli.storage:restore", "Put collections of a snapshot into a data directory.", "cpu"),
     "verify": Verb("clipsearch.cli.storage:verify", "Check every collection of a data directory.", "cpu"),
     "keys": Verb("clipsearch.cli.keys:keys", "Make, list and revoke API keys for a server.", "cli"),

@@ -32,6 +32,7 @@ from clipsearch.client.errors import (
     Unavailable,
     Violation,
 )
+from clipsearch.client.models import AsyncModels, Models
 from clipsearch.client.operation import AsyncOperation, Operation
 from clipsearch.client.retry import RetryPolicy
 from clipsearch.client.sync import Client
@@ -56,9 +57,13 @@ from clipsearch.client.types import (
     Picture,
     Priority,
     Progress,
+    PromotedCollection,
+    PromotedModel,
     Query,
     Rejected,
+    ReloadedModel,
     SearchResult,
+    StagedModel,
     Timings,
     Transport,
     Upserted,
@@ -71,6 +76,7 @@ __all__ = [
     "AlreadyExists",
     "AsyncCatalogue",
     "AsyncClient",
+    "AsyncModels",
     "AsyncOperation",
     "Cancelled",
     "Catalogue",
@@ -93,6 +99,7 @@ __all__ = [
     "InvalidArgument",
     "Item",
     "ModelInfo",
+    "Models",
     "NewItem",
     "NotFound",
     "Operation",
@@ -104,11 +111,15 @@ __all__ = [
     "Picture",
     "Priority",
     "Progress",
+    "PromotedCollection",
+    "PromotedModel",
     "Query",
     "Rejected",
+    "ReloadedModel",
     "ResourceExhausted",
     "RetryPolicy",
     "SearchResult",
+    "StagedModel",
     "Timings",
     "Transport",
     "Unauthenticated",

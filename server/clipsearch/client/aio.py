@@ -27,6 +27,7 @@ from clipsearch.client.channel import (
 )
 from clipsearch.client.connection import AsyncConnection
 from clipsearch.client.errors import ClientError, DeadlineExceeded, Unavailable
+from clipsearch.client.models import AsyncModels
 from clipsearch.client.pipeline import each, one_by_one
 from clipsearch.client.requests import (
     DEFAULT_BATCH_SIZE,
@@ -75,6 +76,7 @@ class AsyncClient:
         self._connection = AsyncConnection(target, self._requests, credentials, clock, sleep)
         channel = self._connection.channel
         self.catalogue = AsyncCatalogue(self._connection)
+        self.models = AsyncModels(self._connection)
         self._embedding = embedding_pb2_grpc.EmbeddingServiceStub(channel)
         self._searching = search_pb2_grpc.SearchServiceStub(channel)
         self._health: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(HEALTH_METHOD)
@@ -262,7 +264,8 @@ class AsyncClient:
     async def model(self, *, timeout: float | None = None) -> ModelInfo:
         """Return the facts of the served model: its hash, dimension, context length and so on."""
         request = embedding_pb2.GetModelRequest()
-        return convert.model_info(await self._connection.call(self._embedding.GetModel, request, timeout))
+        response = await self._connection.call(self._embedding.GetModel, request, timeout)
+        return convert.model_info(response.model)
 
     async def ready(self, *, timeout: float | None = None) -> bool:
         """Return whether the server reports SERVING; False where none can be reached."""

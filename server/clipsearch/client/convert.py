@@ -221,9 +221,8 @@ def plain_value(value: struct_pb2.Value) -> Any:
             return None
 
 
-def model_info(message: embedding_pb2.GetModelResponse) -> ModelInfo:
-    """Return the facts of the served model."""
-    model = message.model
+def model_info(model: embedding_pb2.Model) -> ModelInfo:
+    """Return the facts of a model."""
     return ModelInfo(
         source=model.source,
         weight_hash=model.weight_hash,

@@ -154,6 +154,7 @@ def collection_stats(message: pb.GetCollectionStatsResponse) -> CollectionStats:
         disk_bytes=message.disk_bytes,
         damaged_rows=message.damaged_rows,
         identity=message.identity,
+        weight_hash=message.weight_hash,
         index=index_stats(message.index) if message.HasField("index") else None,
     )
 

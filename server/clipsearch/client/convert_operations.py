@@ -9,7 +9,7 @@ from google.longrunning import operations_pb2
 from google.protobuf import any_pb2
 from google.protobuf.message import Message
 
-from clipsearch.client import convert_catalogue
+from clipsearch.client import convert, convert_catalogue
 from clipsearch.client.errors import DeadlineExceeded, from_status
 from clipsearch.client.types import (
     Exported,
@@ -18,9 +18,14 @@ from clipsearch.client.types import (
     OperationKind,
     OperationState,
     Progress,
+    PromotedCollection,
+    PromotedModel,
     Rejected,
+    ReloadedModel,
+    StagedModel,
 )
 from clipsearch.v1 import catalogue_pb2 as pb
+from clipsearch.v1 import model_pb2
 
 Result = TypeVar("Result")
 
@@ -37,7 +42,7 @@ class Kind(Generic[Result]):
     def progress(self, operation: operations_pb2.Operation) -> Progress:
         """Return how far an operation is."""
         metadata = _unpacked(operation.metadata, self.metadata())
-        return _progress(metadata, metadata.collection, operation.done)
+        return _progress(metadata, _collection(metadata), operation.done)
 
     def result_of(self, operation: operations_pb2.Operation) -> Result:
         """Return what a finished operation made; raises what it failed with."""
@@ -56,9 +61,7 @@ def state(operation: operations_pb2.Operation) -> OperationState | None:
     for kind, made in _METADATA.items():
         metadata = made()
         if operation.metadata.Unpack(metadata):
-            # A snapshot is of several collections.
-            collection = "" if kind == "snapshot" else metadata.collection
-            progress = _progress(metadata, collection, operation.done)
+            progress = _progress(metadata, _collection(metadata), operation.done)
             failed = operation.WhichOneof("result") == "error"
             return OperationState(operation.name, kind, progress, from_status(operation.error) if failed else None)
     return None
@@ -73,6 +76,11 @@ def _progress(metadata: Any, collection: str, done: bool) -> Progress:
         start_time=convert_catalogue.point_in_time(metadata.start_time),
         done=done,
     )
+
+
+def _collection(metadata: Any) -> str:
+    """The collection that an operation is of; a snapshot is of several, and jobs about the model of none."""
+    return str(metadata.collection) if "collection" in metadata.DESCRIPTOR.fields_by_name else ""
 
 
 def _rebuilt(response: pb.RebuildIndexResponse) -> IndexStats:
@@ -101,6 +109,33 @@ def _imported(response: pb.ImportItemsResponse) -> Imported:
     )
 
 
+def _reloaded(response: model_pb2.ReloadModelResponse) -> ReloadedModel:
+    previous, model = convert.model_info(response.previous_model), convert.model_info(response.model)
+    return ReloadedModel(previous, model, response.swapped)
+
+
+def _staged(response: model_pb2.StageModelResponse) -> StagedModel:
+    return StagedModel(convert.model_info(response.model), tuple(response.collections))
+
+
+def _promoted(response: model_pb2.PromoteModelResponse) -> PromotedModel:
+    return PromotedModel(
+        previous=convert.model_info(response.previous_model),
+        model=convert.model_info(response.model),
+        collections=tuple(
+            PromotedCollection(one.collection, one.items, one.missing_items) for one in response.collections
+        ),
+    )
+
+
+def _nothing(response: model_pb2.UnstageModelResponse) -> None:
+    return None
+
+
+RELOAD = Kind("reload", model_pb2.ModelJobMetadata, model_pb2.ReloadModelResponse, _reloaded)
+STAGE = Kind("staging", model_pb2.ModelJobMetadata, model_pb2.StageModelResponse, _staged)
+PROMOTE = Kind("promotion", model_pb2.ModelJobMetadata, model_pb2.PromoteModelResponse, _promoted)
+UNSTAGE = Kind("unstaging", model_pb2.ModelJobMetadata, model_pb2.UnstageModelResponse, _nothing)
 REBUILD = Kind("rebuild", pb.RebuildIndexMetadata, pb.RebuildIndexResponse, _rebuilt)
 IMPORT = Kind("import", pb.ImportItemsMetadata, pb.ImportItemsResponse, _imported)
 EXPORT = Kind("export", pb.ExportItemsMetadata, pb.ExportItemsResponse, _exported)
@@ -110,6 +145,7 @@ _METADATA: Mapping[OperationKind, Callable[[], Any]] = {
     "import": pb.ImportItemsMetadata,
     "export": pb.ExportItemsMetadata,
     "snapshot": pb.SnapshotMetadata,
+    "model": model_pb2.ModelJobMetadata,
 }
 
 

@@ -24,6 +24,7 @@ from clipsearch.client.channel import (
 )
 from clipsearch.client.connection import Connection
 from clipsearch.client.errors import ClientError, DeadlineExceeded, Unavailable
+from clipsearch.client.models import Models
 from clipsearch.client.requests import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_TIMEOUT_S,
@@ -76,6 +77,7 @@ class Client:
         self._connection = Connection(target, self._requests, credentials, clock, sleep)
         channel = self._connection.channel
         self.catalogue = Catalogue(self._connection)
+        self.models = Models(self._connection)
         self._embedding = embedding_pb2_grpc.EmbeddingServiceStub(channel)
         self._searching = search_pb2_grpc.SearchServiceStub(channel)
         self._health: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(HEALTH_METHOD)
@@ -255,7 +257,7 @@ class Client:
     def model(self, *, timeout: float | None = None) -> ModelInfo:
         """Return the facts of the served model: its hash, dimension, context length and so on."""
         request = embedding_pb2.GetModelRequest()
-        return convert.model_info(self._connection.call(self._embedding.GetModel, request, timeout))
+        return convert.model_info(self._connection.call(self._embedding.GetModel, request, timeout).model)
 
     def ready(self, *, timeout: float | None = None) -> bool:
         """Return whether the server reports SERVING; False where none can be reached."""

@@ -33,7 +33,7 @@ Transport = Literal["float32", "float16"]
 Priority = Literal["interactive", "bulk"]
 """The queue that a request joins; None stands for the method's own default."""
 
-OperationKind = Literal["rebuild", "import", "export", "snapshot"]
+OperationKind = Literal["rebuild", "import", "export", "snapshot", "model"]
 """What a long operation does."""
 
 Outcome = Literal["created", "updated", "unchanged"]
@@ -255,7 +255,8 @@ class CollectionStats:
 
     ``tombstones`` are rows that were replaced or deleted and still take space, ``delta_items`` those newer than the
     index, ``damaged_rows`` those whose embedding does not match its checksum. ``identity`` changes when a collection is
-    deleted and made again under its name; empty from a server that does not tell.
+    deleted and made again under its name; empty from a server that does not tell. ``weight_hash`` is that of the model
+    that made the vectors, empty where nobody told.
     """
 
     items: int
@@ -266,6 +267,7 @@ class CollectionStats:
     disk_bytes: int
     damaged_rows: int
     identity: str
+    weight_hash: str
     index: IndexStats | None
 
 
@@ -283,16 +285,51 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OperationState:
-    """An operation as the server tells of it: a rebuild, an import, an export or a snapshot, whoever started it.
+    """An operation as the server tells of it: a rebuild, an import, an export, a snapshot or a job about the model.
 
-    ``error`` is what it failed with, Cancelled if it was cancelled; None while it runs and where it went well. A
-    snapshot's ``progress`` has no collection.
+    ``error`` is what it failed with, Cancelled if it was cancelled; None while it runs and where it went well. The
+    ``progress`` of a snapshot or a job about the model has no collection.
     """
 
     name: str
     kind: OperationKind
     progress: Progress
     error: ClientError | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadedModel:
+    """The model that served and the one that serves now; ``swapped`` is False where they are the same."""
+
+    previous: ModelInfo
+    model: ModelInfo
+    swapped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StagedModel:
+    """The model that is to take over; each of ``collections`` is to be filled as ``NAME@next``."""
+
+    model: ModelInfo
+    collections: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PromotedCollection:
+    """A collection that took over: its items, and how many the old one had that it lacks."""
+
+    collection: str
+    items: int
+    missing_items: int
+
+
+@dataclass(frozen=True, slots=True)
+class PromotedModel:
+    """The model that served and the one that serves now, with its collections."""
+
+    previous: ModelInfo
+    model: ModelInfo
+    collections: tuple[PromotedCollection, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from clipsearch.encoders.manifest import Manifest, load_bundle
+from clipsearch.encoders.manifest import Bundle, Manifest, load_bundle
 from clipsearch.encoders.preprocess import ImageLimits, PillowPreprocessor
 from clipsearch.encoders.runtime import RuntimeOptions, resolve_device
 from clipsearch.encoders.tokenizer import BpeTokenizer
@@ -42,7 +42,11 @@ def load_encoders(
 
     Raises UnusableBundle where the bundle cannot be trusted and DeviceUnavailable where the device cannot be had.
     """
-    bundle = load_bundle(directory)
+    return encoders_of(load_bundle(directory), options, limits)
+
+
+def encoders_of(bundle: Bundle, options: RuntimeOptions | None = None, limits: ImageLimits | None = None) -> Encoders:
+    """Load a bundle whose files have been checked; raises as ``load_encoders`` does."""
     manifest = bundle.manifest
     options = options or RuntimeOptions()
     small = sum(file.stat().st_size for file in bundle.path.iterdir() if file.name in manifest.files) < SMALL_BYTES

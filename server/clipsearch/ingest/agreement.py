@@ -8,7 +8,7 @@ nothing is believed: they are sent again.
 
 from dataclasses import dataclass
 
-from clipsearch.client import Client, ModelInfo
+from clipsearch.client import Client
 from clipsearch.client.types import CollectionStats
 from clipsearch.ingest.state import State
 
@@ -20,16 +20,18 @@ class Agreement:
     """The collection as it was found, and in words what of the state no longer holds; empty where all does."""
 
     stats: CollectionStats
-    model: ModelInfo
+    weight_hash: str
     difference: str = ""
 
 
 def reconcile(client: Client, collection: str, state: State) -> Agreement:
     """Take back what the state claims and the server does not hold. Raises ClientError."""
-    stats, model = client.catalogue.stats(collection), client.model()
+    stats = client.catalogue.stats(collection)
+    # A staged model's collection is not of the model that serves; one of ready vectors may be of any.
+    weight_hash = stats.weight_hash or client.model().weight_hash
     identity, known_model, seq = state.about("identity"), state.about("model"), state.about("seq")
     difference = ""
-    if (identity, known_model) != (stats.identity, model.weight_hash):
+    if (identity, known_model) != (stats.identity, weight_hash):
         if state.held():
             what = "collection" if identity != stats.identity else "model"
             difference = f"the {what} is not the one of the last run: everything is sent again"
@@ -39,5 +41,5 @@ def reconcile(client: Client, collection: str, state: State) -> Agreement:
         lost = state.believe_only((item.id, item.sequence_number) for item in items)
         if lost:
             difference = f"{lost:,} items were changed or deleted by others: they are sent again"
-    state.agree(stats.identity, model.weight_hash, stats.sequence_number)
-    return Agreement(stats, model, difference)
+    state.agree(stats.identity, weight_hash, stats.sequence_number)
+    return Agreement(stats, weight_hash, difference)

@@ -72,7 +72,7 @@ class Ingest:
         """
         agreed = reconcile(self._client, self._collection, self._state)
         if isinstance(self._source, NpySource | EmbeddingsSource):
-            self._source.check_model(agreed.stats.dimension, agreed.model.weight_hash)
+            self._source.check_model(agreed.stats.dimension, agreed.weight_hash)
         notices = (agreed.difference,) if agreed.difference else ()
         self._state.next_run()
         tally, hidden = Tally(), self._rejects.hidden

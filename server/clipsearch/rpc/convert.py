@@ -18,6 +18,7 @@ from clipsearch.services.call import Call, Stages
 from clipsearch.services.embed import Embedded, EmbedInput, ImageInput, TextInput
 from clipsearch.services.query import ItemInput, QueryInput, SearchQuery, Term, VectorInput
 from clipsearch.services.search import Found
+from clipsearch.services.serving import ModelFacts
 from clipsearch.services.shaping import Shape
 from clipsearch.v1 import common_pb2, embedding_pb2, search_pb2
 
@@ -42,6 +43,19 @@ def call_of(context: aio.ServicerContext[Any, Any], priority: int, default: Prio
     remaining = context.time_remaining()
     deadline = float("inf") if remaining is None else started + remaining
     return Call(chosen or default, deadline, started, Caller(context))
+
+
+def model(facts: ModelFacts) -> embedding_pb2.Model:
+    """What callers are told of a model."""
+    return embedding_pb2.Model(
+        source=facts.source,
+        weight_hash=facts.weight_hash,
+        dimension=facts.dimension,
+        context_length=facts.context_length,
+        image_size=facts.image_size,
+        precision=facts.precision,
+        logit_scale=facts.logit_scale,
+    )
 
 
 def check_format(value: int) -> int:

@@ -122,6 +122,7 @@ def stats_response(stats: CollectionStats, recall: Mapping[QueryKind, LiveRecall
     """Sizes of a collection and the recall of its live queries."""
     return pb.GetCollectionStatsResponse(
         identity=stats.identity,
+        weight_hash=stats.weight_hash or "",
         items=stats.items,
         tombstones=stats.tombstones,
         delta_items=stats.delta,

@@ -6,6 +6,7 @@ from google.longrunning import operations_pb2
 from google.protobuf import timestamp_pb2
 from google.protobuf.message import Message
 
+from clipsearch.rpc import convert
 from clipsearch.rpc.convert_catalogue import index_stats
 from clipsearch.rpc.status import to_status
 from clipsearch.services.jobs import (
@@ -19,8 +20,10 @@ from clipsearch.services.jobs import (
     SnapshotTaken,
     Tally,
 )
+from clipsearch.services.model_jobs import ModelJobOf, Promoted, Reloaded, Staged, Unstaged
 from clipsearch.services.operations import About, Operation
 from clipsearch.v1 import catalogue_pb2 as pb
+from clipsearch.v1 import model_pb2
 
 
 def operation(job: Operation) -> operations_pb2.Operation:
@@ -133,6 +136,47 @@ def _(result: Exported) -> Message:
         first_damaged_ids=result.first_damaged,
         file_bytes=result.file_bytes,
     )
+
+
+@_metadata.register
+def _(about: ModelJobOf, job: Operation) -> Message:
+    return model_pb2.ModelJobMetadata(
+        job=about.word,
+        bundle=about.bundle,
+        stage=job.stage,
+        done_steps=job.done_steps,
+        total_steps=job.total_steps,
+        start_time=_started(job),
+    )
+
+
+@_response.register
+def _(result: Reloaded) -> Message:
+    return model_pb2.ReloadModelResponse(
+        previous_model=convert.model(result.before), model=convert.model(result.after), swapped=result.swapped
+    )
+
+
+@_response.register
+def _(result: Staged) -> Message:
+    return model_pb2.StageModelResponse(model=convert.model(result.model), collections=result.collections)
+
+
+@_response.register
+def _(result: Promoted) -> Message:
+    return model_pb2.PromoteModelResponse(
+        previous_model=convert.model(result.before),
+        model=convert.model(result.after),
+        collections=[
+            model_pb2.PromotedCollection(collection=one.name, items=one.items, missing_items=one.missing)
+            for one in result.collections
+        ],
+    )
+
+
+@_response.register
+def _(result: Unstaged) -> Message:
+    return model_pb2.UnstageModelResponse()
 
 
 def _counts(tally: Tally) -> pb.ImportCounts:

@@ -18,9 +18,8 @@ from clipsearch.v1 import embedding_pb2_grpc
 class EmbeddingServicer(Observed, embedding_pb2_grpc.EmbeddingServiceServicer):
     """The embedding RPCs."""
 
-    def __init__(self, service: EmbedService, model: pb.Model, stream_window: int) -> None:
+    def __init__(self, service: EmbedService, stream_window: int) -> None:
         self._service = service
-        self._model = model
         self._stream_window = stream_window
 
     @answers_errors
@@ -62,12 +61,15 @@ class EmbeddingServicer(Observed, embedding_pb2_grpc.EmbeddingServiceServicer):
     async def StreamEmbed(  # type: ignore[override]  # writes to the context instead of being a generator
         self, requests: AsyncIterator[pb.StreamEmbedRequest], context: Context
     ) -> None:
+        # One stream, one model: vectors of two do not compare, and whoever reads them could not tell.
+        model = self._service.serving.model
+
         async def answer(request: pb.StreamEmbedRequest) -> pb.StreamEmbedResponse:
             started = time.monotonic()
             try:
                 call = convert.call_of(context, request.priority, Priority.BULK)
                 format_ = convert.check_format(request.format)
-                embedded = await self._service.when_free(convert.embed_input(request.input), call)
+                embedded = await self._service.when_free(convert.embed_input(request.input), call, model)
             except ClipsearchError as error:
                 return pb.StreamEmbedResponse(item_id=request.item_id, error=to_status(error))
             output = convert.embed_output(embedded, format_, started)
@@ -77,7 +79,7 @@ class EmbeddingServicer(Observed, embedding_pb2_grpc.EmbeddingServiceServicer):
 
     @answers_errors
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
-        return pb.GetModelResponse(model=self._model)
+        return pb.GetModelResponse(model=convert.model(self._service.serving.model.facts))
 
 
 def _input_or_error(message: pb.EmbedInput) -> EmbedInput | ClipsearchError:

@@ -32,6 +32,12 @@ SCOPES: Mapping[str, Scope] = {
             "ImportItems": Scope.ADMIN,
             "ExportItems": Scope.ADMIN,
         },
+        "clipsearch.v1.ModelService": {
+            "ReloadModel": Scope.ADMIN,
+            "StageModel": Scope.ADMIN,
+            "PromoteModel": Scope.ADMIN,
+            "UnstageModel": Scope.ADMIN,
+        },
         "google.longrunning.Operations": {
             "ListOperations": Scope.ADMIN,
             "GetOperation": Scope.ADMIN,

@@ -14,6 +14,7 @@ from clipsearch.errors import ConfigError
 from clipsearch.rpc.catalogue import CatalogueServicer
 from clipsearch.rpc.embedding import EmbeddingServicer
 from clipsearch.rpc.gate import Gate
+from clipsearch.rpc.model import ModelServicer
 from clipsearch.rpc.observed import Observation, Observed
 from clipsearch.rpc.operations import OperationsServicer
 from clipsearch.rpc.reading import forgiving
@@ -24,6 +25,8 @@ from clipsearch.v1 import (
     catalogue_pb2_grpc,
     embedding_pb2,
     embedding_pb2_grpc,
+    model_pb2,
+    model_pb2_grpc,
     search_pb2,
     search_pb2_grpc,
 )
@@ -31,6 +34,7 @@ from clipsearch.v1 import (
 EMBEDDING = embedding_pb2.DESCRIPTOR.services_by_name["EmbeddingService"].full_name
 SEARCH = search_pb2.DESCRIPTOR.services_by_name["SearchService"].full_name
 CATALOGUE = catalogue_pb2.DESCRIPTOR.services_by_name["CatalogueService"].full_name
+MODEL = model_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
 OPERATIONS = operations_pb2.DESCRIPTOR.services_by_name["Operations"].full_name
 
 Status = health_pb2.HealthCheckResponse
@@ -61,8 +65,9 @@ class RpcServer:
         embedding: EmbeddingServicer,
         search: SearchServicer,
         catalogue: CatalogueServicer,
-        operations: OperationsServicer,
+        model: ModelServicer,
         *,
+        operations: OperationsServicer,
         observation: Observation,
         interceptors: Sequence[aio.ServerInterceptor] = (),
     ) -> None:
@@ -80,7 +85,7 @@ class RpcServer:
                 ("grpc.so_reuseport", 0),
             ),
         )
-        observed: list[Observed] = [embedding, search, catalogue, operations]
+        observed: list[Observed] = [embedding, search, catalogue, model, operations]
         if options.gate is not None:
             observed.append(options.gate)
         for one in observed:
@@ -89,12 +94,14 @@ class RpcServer:
         embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(embedding, services)
         search_pb2_grpc.add_SearchServiceServicer_to_server(search, services)
         catalogue_pb2_grpc.add_CatalogueServiceServicer_to_server(catalogue, services)
+        model_pb2_grpc.add_ModelServiceServicer_to_server(model, services)
         operations_pb2_grpc.add_OperationsServicer_to_server(operations, services)
         self._health = aio_health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, services)
         if options.reflection:
             reflection.enable_server_reflection(
-                (EMBEDDING, SEARCH, CATALOGUE, OPERATIONS, HEALTH_SERVICE, reflection.SERVICE_NAME), self._server
+                (EMBEDDING, SEARCH, CATALOGUE, MODEL, OPERATIONS, HEALTH_SERVICE, reflection.SERVICE_NAME),
+                self._server,
             )
         self._listen = options.listen
         self._certificates = options.certificates
@@ -118,7 +125,13 @@ class RpcServer:
         """Set the health of the whole server and of each service; ``search`` is False without a data directory."""
         self.serving = serving
         with_data = serving and search
-        for service, up in (("", serving), (EMBEDDING, serving), (SEARCH, with_data), (CATALOGUE, with_data)):
+        for service, up in (
+            ("", serving),
+            (EMBEDDING, serving),
+            (MODEL, serving),
+            (SEARCH, with_data),
+            (CATALOGUE, with_data),
+        ):
             await self._health.set(service, Status.SERVING if up else Status.NOT_SERVING)
 
     async def stop(self, grace_s: float) -> None:

@@ -8,22 +8,21 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from clipsearch.batching.lane import Lane
 from clipsearch.catalogue.filters.compile import compile_filter
-from clipsearch.catalogue.items import Item, check_id, metadata_json
+from clipsearch.catalogue.items import Item
 from clipsearch.catalogue.mutations import Applied, Change, Delete, Mutation, Upsert
 from clipsearch.catalogue.reader import Page, StoredItem
 from clipsearch.collection import Collection, CollectionStats
-from clipsearch.data import DataDirectory
-from clipsearch.errors import BadPageToken, ClipsearchError, InvalidInput, ItemNotFound, MissingInput
+from clipsearch.errors import BadPageToken, ClipsearchError, InvalidInput, ItemNotFound, ModelReplaced
 from clipsearch.services.call import Call, Stages
-from clipsearch.services.embed import Embedded, EmbedInput, EmbedService, ImageInput, TextInput
+from clipsearch.services.embed import EmbedService
 from clipsearch.services.limits import RequestLimits
-from clipsearch.services.query import VectorInput, unit_vector
+from clipsearch.services.mirror import Mirror
+from clipsearch.services.new_items import Content, ImagesInput, NewItem, embed_items
+from clipsearch.services.query import VectorInput
 from clipsearch.services.recall import LiveRecall, QueryKind, RecallMonitor
-from clipsearch.services.searcher import Vector
+from clipsearch.services.serving import Serving
 
 # What the layer above needs of the layers below.
 __all__ = [
@@ -39,26 +38,6 @@ __all__ = [
 
 DEFAULT_PAGE = 50
 MAX_PAGE = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class ImagesInput:
-    """Encoded pictures of one item, which is found by the mean of their unit vectors."""
-
-    images: Sequence[bytes]
-
-
-Content = ImagesInput | TextInput | VectorInput
-
-
-@dataclass(frozen=True, slots=True)
-class NewItem:
-    """An item to write; without content a known item keeps its embedding."""
-
-    id: str
-    content: Content | None
-    metadata: dict[str, object]
-    uri: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,58 +68,81 @@ class CatalogueService:
         *,
         embed: EmbedService,
         lane: WriteLane,
-        data: DataDirectory,
+        serving: Serving,
         recall: RecallMonitor,
-        dimension: int,
         limits: RequestLimits,
     ) -> None:
         self._embed = embed
         self._lane = lane
-        self._data = data
+        self._serving = serving
         self._recall = recall
-        self._dimension = dimension
         self._limits = limits
+        self._mirror = Mirror(serving, embed, self._write, limits)
 
     async def upsert(
         self, collection: str, items: Sequence[NewItem | ClipsearchError], request_id: str | None, call: Call
     ) -> Written:
         """Write items: each is stored and searchable afterwards, or has its own error; errors given are passed through.
 
-        Raises CollectionNotFound, BatchTooLarge, QueueFull, StorageFull, StorageFailed or RequestIdReused. With a
-        request id, an item that fails for a reason that may pass fails the call, and nothing is written: a retry would
-        otherwise ask for more than the first attempt did.
+        Raises CollectionNotFound, BatchTooLarge, QueueFull, StorageFull, StorageFailed or RequestIdReused, and
+        ModelReplaced for ready vectors of a model that was replaced meanwhile. With a request id, an item that fails
+        for a reason that may pass fails the call, and nothing is written: a retry would otherwise ask for more than the
+        first attempt did.
         """
-        known = self._data.collection(collection)
         self._limits.check_batch(len(items), "items")
+        while True:
+            try:
+                return await self._upsert(collection, items, request_id, call)
+            except ModelReplaced:
+                # Once more, with the model that took over; but nobody can make its vectors of another's.
+                if any(isinstance(item, NewItem) and isinstance(item.content, VectorInput) for item in items):
+                    raise
+
+    async def _upsert(
+        self, collection: str, items: Sequence[NewItem | ClipsearchError], request_id: str | None, call: Call
+    ) -> Written:
+        where = self._serving.where(collection)
         outcomes: list[Change | ClipsearchError | None] = [None] * len(items)
-        made, stages = await self._embedded(items, call)
+        made = await embed_items(self._embed, items, where.model, self._limits, call)
         sound: list[tuple[int, Item]] = []
-        for i, one in enumerate(made):
+        for i, one in enumerate(made.items):
             if not isinstance(one, ClipsearchError):
                 sound.append((i, one))
             elif request_id is None or isinstance(one, InvalidInput):
                 outcomes[i] = one
             else:
                 raise one.at(f"items[{i}]")
-        seq = known.view.seq
+        seq = where.collection.view.seq
         if sound:
-            applied = await self._write(known, Upsert([item for _, item in sound], request_id), len(sound), call)
-            seq = applied.seq
-            for (i, _), outcome in zip(sound, applied.outcomes, strict=True):
-                outcomes[i] = copy(outcome) if isinstance(outcome, ClipsearchError) else outcome
-        return Written([outcome for outcome in outcomes if outcome is not None], seq, stages)
+            with self._mirror.begin(where, [item.id for _, item in sound]) as mirrored:
+                mutation = Upsert([item for _, item in sound], request_id)
+                applied = await self._write(where.collection, mutation, len(sound), call)
+                seq = applied.seq
+                for (i, _), outcome in zip(sound, applied.outcomes, strict=True):
+                    outcomes[i] = copy(outcome) if isinstance(outcome, ClipsearchError) else outcome
+                if mirrored is not None:
+                    stored = [items[i] for i, outcome in enumerate(outcomes) if isinstance(outcome, Change)]
+                    await self._mirror.upsert(mirrored, stored, call)
+        return Written([outcome for outcome in outcomes if outcome is not None], seq, made.stages)
 
     async def delete(self, collection: str, ids: Sequence[str], request_id: str | None, call: Call) -> Written:
         """Delete items; an id that is not there has the outcome NOT_FOUND. Raises as ``upsert`` does."""
-        known = self._data.collection(collection)
         self._limits.check_batch(len(ids), "ids")
-        applied = await self._write(known, Delete(ids, request_id), len(ids), call)
-        return Written(list(applied.outcomes), applied.seq)
+        while True:
+            where = self._serving.where(collection)
+            try:
+                with self._mirror.begin(where, ids) as mirrored:
+                    applied = await self._write(where.collection, Delete(ids, request_id), len(ids), call)
+                    if mirrored is not None:
+                        await self._mirror.delete(mirrored, ids, call)
+                    return Written(list(applied.outcomes), applied.seq)
+            except ModelReplaced:
+                continue  # once more, where the collection is now
 
     async def get(self, collection: str, item_id: str, *, with_embedding: bool) -> StoredItem:
         """Return one item; raises ItemNotFound, or EmbeddingDamaged where its embedding is asked for."""
-        reader = self._data.collection(collection).reader
-        item = await asyncio.to_thread(reader.get, item_id, with_embedding=with_embedding)
+        where = self._serving.where(collection)
+        item = await asyncio.to_thread(where.collection.reader.get, item_id, with_embedding=with_embedding)
         if item is None:
             raise ItemNotFound("no item has this id", field="id", metadata={"item_id": item_id})
         return item
@@ -152,7 +154,7 @@ class CatalogueService:
 
         Raises MalformedFilter, FilterTooComplex or BadPageToken.
         """
-        reader = self._data.collection(collection).reader
+        where = self._serving.where(collection)
         limit = min(size or DEFAULT_PAGE, MAX_PAGE)
         if size < 0:
             raise BadPageToken("page_size must not be negative", field="page_size")
@@ -160,27 +162,28 @@ class CatalogueService:
 
         def read() -> Page:
             only = compile_filter(condition) if condition else None
-            return reader.list_page(after, limit, only, with_embeddings=with_embeddings)
+            return where.collection.reader.list_page(after, limit, only, with_embeddings=with_embeddings)
 
         page = await asyncio.to_thread(read)
         return page.items, "" if page.next_after is None else _token(page.next_after, condition)
 
     async def stats(self, collection: str) -> tuple[CollectionStats, dict[QueryKind, LiveRecall]]:
         """Return the sizes of a collection, and the recall of its live queries as far as it was measured."""
-        known = self._data.collection(collection)
-        return await asyncio.to_thread(known.stats), self._recall.measured(known.name)
+        where = self._serving.where(collection)
+        recall = self._recall.measured(where.collection.name) if where.model is self._serving.model else {}
+        return await asyncio.to_thread(where.collection.stats), recall
 
     async def create(self, collection: str) -> None:
         """Make an empty collection; raises BadCollectionName or CollectionExists."""
-        await asyncio.to_thread(self._data.create, collection)
+        await asyncio.to_thread(self._serving.create, collection)
 
     def names(self) -> list[str]:
-        """Return the names of all collections, sorted."""
-        return self._data.names()
+        """Return the names of all collections, sorted, those of a staged model last."""
+        return self._serving.names()
 
     async def drop(self, collection: str) -> None:
         """Delete a collection and its files; raises CollectionNotFound."""
-        await asyncio.to_thread(self._data.delete, collection)
+        await asyncio.to_thread(self._serving.delete, collection)
         self._recall.forget(collection)
 
     async def _write(self, collection: Collection, mutation: Mutation, size: int, call: Call) -> Applied:
@@ -191,51 +194,6 @@ class CatalogueService:
                 item, length=cost, priority=call.priority, deadline=call.deadline, caller=place.caller
             )
         return answer.output
-
-    async def _embedded(
-        self, items: Sequence[NewItem | ClipsearchError], call: Call
-    ) -> tuple[list[Item | ClipsearchError], Stages]:
-        """Embed what the items are found by, all pictures and texts of all items together."""
-        inputs: list[EmbedInput | ClipsearchError] = []
-        parts: list[range] = []
-        for item in items:
-            wanted = _inputs(item)
-            parts.append(range(len(inputs), len(inputs) + len(wanted)))
-            inputs += wanted
-        self._limits.check_batch(len(inputs), "items")
-        outputs = await self._embed.batch(inputs, call) if inputs else []
-        made = [
-            item if isinstance(item, ClipsearchError) else self._item(item, [outputs[i] for i in part])
-            for item, part in zip(items, parts, strict=True)
-        ]
-        return made, Stages.longest(output.stages for output in outputs if isinstance(output, Embedded))
-
-    def _item(self, item: NewItem, outputs: Sequence[Embedded | ClipsearchError]) -> Item | ClipsearchError:
-        """The item as the catalogue takes it, or what is wrong with it."""
-        try:
-            check_id(item.id)
-            metadata = metadata_json(item.metadata)
-            vector = self._vector(item, outputs)
-        except ClipsearchError as error:
-            return error
-        stored = None if vector is None else vector.astype(np.float16)
-        return Item(item.id, metadata, stored, _content_hash(item.content), item.uri)
-
-    def _vector(self, item: NewItem, outputs: Sequence[Embedded | ClipsearchError]) -> Vector | None:
-        if item.content is None:
-            return None
-        if isinstance(item.content, VectorInput):
-            return unit_vector(item.content.vector, self._dimension)
-        vectors = []
-        for i, output in enumerate(outputs):
-            if isinstance(output, ClipsearchError):
-                place = f"images.images[{i}]" if isinstance(item.content, ImagesInput) else "text"
-                output.field = place
-                raise output
-            vectors.append(output.vector)
-        if not vectors:
-            raise MissingInput("an item with images needs at least one", field="images.images")
-        return unit_vector(np.mean(vectors, axis=0, dtype=np.float32), self._dimension, "images.images")
 
 
 def write_batch(batch: Sequence[Write]) -> list[Applied | ClipsearchError]:
@@ -251,32 +209,6 @@ def write_batch(batch: Sequence[Write]) -> list[Applied | ClipsearchError]:
         answers.update(zip(members, collection.write([batch[i].mutation for i in members]), strict=True))
         collection.rebuild_if_due()
     return [answers[i] for i in range(len(batch))]
-
-
-def _inputs(item: NewItem | ClipsearchError) -> list[EmbedInput | ClipsearchError]:
-    if isinstance(item, NewItem) and isinstance(item.content, ImagesInput):
-        return [ImageInput(data) for data in item.content.images]
-    if isinstance(item, NewItem) and isinstance(item.content, TextInput):
-        return [item.content]
-    return []
-
-
-def _content_hash(content: Content | None) -> bytes | None:
-    """What identifies the content: the same content is not written again, though its embedding may come out a little
-    different in another batch.
-    """
-    if content is None:
-        return None
-    digest = hashlib.sha256()
-    if isinstance(content, ImagesInput):
-        digest.update(b"images")
-        for data in content.images:
-            digest.update(hashlib.sha256(data).digest())
-    elif isinstance(content, TextInput):
-        digest.update(b"text" + content.text.encode())
-    else:
-        digest.update(b"vector" + content.vector.tobytes())
-    return digest.digest()
 
 
 def _token(after: str, condition: str) -> str:

@@ -1,6 +1,7 @@
 """Embedding texts and pictures through the encoder lanes, and searching with what was embedded, on the same worker."""
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -15,16 +16,11 @@ from clipsearch.batching.lane import Answer, Lane
 from clipsearch.batching.places import NEVER, Demand, Place
 from clipsearch.batching.preparation import Preparation
 from clipsearch.errors import ClipsearchError, ComputeFailed
-from clipsearch.ports import (
-    ImagePreprocessor,
-    Pixels,
-    TokenIds,
-    Tokenizer,
-    Vectors,
-)
+from clipsearch.ports import ImagePreprocessor, Pixels, TokenIds, Vectors
 from clipsearch.services.call import Call, Stages
 from clipsearch.services.limits import RequestLimits
 from clipsearch.services.searcher import Found, Neighbours, Probe, Searcher, Vector
+from clipsearch.services.serving import Model, Pinned, Serving
 
 Input = TypeVar("Input", bound=NDArray[np.generic])
 
@@ -49,8 +45,8 @@ class Encoded:
     near: Neighbours | None = None
 
 
-TextLane = Lane[Encode[TokenIds], Encoded]
-ImageLane = Lane[Encode[Pixels], Encoded]
+TextLane = Lane[Pinned[Encode[TokenIds]], Encoded]
+ImageLane = Lane[Pinned[Encode[Pixels]], Encoded]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,83 +77,87 @@ EmbedInput = TextInput | ImageInput
 
 
 class EmbedService:
-    """The embedding use cases. Called on the event loop; decodes by ``preparation``, computes on the lanes."""
+    """The embedding use cases. Called on the event loop; decodes by ``preparation``, computes on the lanes.
+
+    Each takes the model to embed with, None for the one that serves now.
+    """
 
     def __init__(
         self,
         *,
-        tokenizer: Tokenizer,
-        preprocessor: ImagePreprocessor,
+        serving: Serving,
         text_lane: TextLane,
         image_lane: ImageLane,
         preparation: Preparation,
         limits: RequestLimits,
         observers: Sequence[PreprocessObserver] = (),
     ) -> None:
-        self._tokenizer = tokenizer
-        self._preprocessor = preprocessor
+        self.serving = serving
         self._text_lane = text_lane
         self._image_lane = image_lane
         self._preparation = preparation
-        self._pixel_bytes = 3 * preprocessor.image_size**2
         self._limits = limits
         self._observers = observers
 
-    async def text(self, text: str, call: Call, probe: Probe | None = None) -> Embedded:
+    async def text(self, text: str, call: Call, probe: Probe | None = None, model: Model | None = None) -> Embedded:
         """Embed one text, and search with it if given a probe. Raises EmptyText, TextTooLarge, what the lane's
         admission raises, and DeadlineExpired.
         """
         self._limits.check_text(text)
-        with self._text_lane.admission.enter(self._demand_of_text(text, call)) as place:
-            return await self._text(text, call, probe, place)
+        model = model or self.serving.model
+        with self._text_lane.admission.enter(self._demand_of_text(model, text, call)) as place:
+            return await self._text(model, text, call, probe, place)
 
-    async def image(self, data: bytes, call: Call, probe: Probe | None = None) -> Embedded:
+    async def image(self, data: bytes, call: Call, probe: Probe | None = None, model: Model | None = None) -> Embedded:
         """Embed one encoded picture, and search with it if given a probe.
 
         Raises the preprocessor's errors, what the lane's admission raises, and DeadlineExpired.
         """
-        with self._image_lane.admission.enter(self._demand_of_images([data], call)[0]) as place:
-            return await self._image(data, call, probe, place)
+        model = model or self.serving.model
+        with self._image_lane.admission.enter(self._demand_of_images(model, [data], call)[0]) as place:
+            return await self._image(model, data, call, probe, place)
 
     async def batch(
-        self, inputs: Sequence[EmbedInput | ClipsearchError], call: Call
+        self, inputs: Sequence[EmbedInput | ClipsearchError], call: Call, model: Model | None = None
     ) -> list[Embedded | ClipsearchError]:
         """Embed a mixed list; each input gets its embedding or its own error, and errors given are passed through.
 
         The whole batch is admitted or refused: half a batch would only make the caller send it again.
         """
         self._limits.check_batch(len(inputs), "inputs")
-        texts = [self._demand_of_text(item.text, call) for item in inputs if isinstance(item, TextInput)]
-        images = self._demand_of_images([item.data for item in inputs if isinstance(item, ImageInput)], call)
+        model = model or self.serving.model
+        texts = [self._demand_of_text(model, item.text, call) for item in inputs if isinstance(item, TextInput)]
+        images = self._demand_of_images(model, [item.data for item in inputs if isinstance(item, ImageInput)], call)
         # An item leaves when it is done; the stack is for those that never begin, as the call is cancelled.
         with ExitStack() as stack:
             text_places = self._entered(self._text_lane.admission, texts, stack)
             image_places = self._entered(self._image_lane.admission, images, stack)
             tasks = [
-                self._one(item, call, next(image_places if isinstance(item, ImageInput) else text_places))
+                self._one(model, item, call, next(image_places if isinstance(item, ImageInput) else text_places))
                 if isinstance(item, TextInput | ImageInput)
                 else _failed(item)
                 for item in inputs
             ]
             return list(await asyncio.gather(*tasks))
 
-    async def when_free(self, item: EmbedInput, call: Call) -> Embedded:
+    async def when_free(self, item: EmbedInput, call: Call, model: Model) -> Embedded:
         """Embed one input, waiting for a place in the lane instead of being refused: for streams."""
         if isinstance(item, TextInput):
             self._limits.check_text(item.text)
-            with await self._text_lane.admission.enter_when_free(self._demand_of_text(item.text, call)) as place:
-                return await self._text(item.text, call, None, place)
-        with await self._image_lane.admission.enter_when_free(self._demand_of_images([item.data], call)[0]) as place:
-            return await self._image(item.data, call, None, place)
+            with await self._text_lane.admission.enter_when_free(self._demand_of_text(model, item.text, call)) as place:
+                return await self._text(model, item.text, call, None, place)
+        demand = self._demand_of_images(model, [item.data], call)[0]
+        with await self._image_lane.admission.enter_when_free(demand) as place:
+            return await self._image(model, item.data, call, None, place)
 
-    def _demand_of_text(self, text: str, call: Call) -> Demand:
+    def _demand_of_text(self, model: Model, text: str, call: Call) -> Demand:
         """Estimated, since whoever is refused should not be tokenised first: some four bytes are a token."""
-        return call.demand(self._text_lane.admission, min(2 + len(text) // 4, self._tokenizer.context_length))
+        return call.demand(self._text_lane.admission, min(2 + len(text) // 4, model.tokenizer.context_length))
 
-    def _demand_of_images(self, pictures: Sequence[bytes], call: Call) -> list[Demand]:
+    def _demand_of_images(self, model: Model, pictures: Sequence[bytes], call: Call) -> list[Demand]:
         ready_s = 0.0 if call.deadline == NEVER else self._preparation.finish_s([len(data) for data in pictures])
-        admission = self._image_lane.admission
-        return [call.demand(admission, 1, len(data) + self._pixel_bytes, ready_s) for data in pictures]
+        admission, pixel_bytes = self._image_lane.admission, 3 * model.preprocessor.image_size**2
+        return [call.demand(admission, 1, len(data) + pixel_bytes, ready_s) for data in pictures]
 
     @staticmethod
     def _entered(admission: Admission, demands: Sequence[Demand], stack: ExitStack) -> Iterator[Place]:
@@ -166,26 +166,26 @@ class EmbedService:
             stack.callback(place.leave)
         return iter(places)
 
-    async def _one(self, item: EmbedInput, call: Call, place: Place) -> Embedded | ClipsearchError:
+    async def _one(self, model: Model, item: EmbedInput, call: Call, place: Place) -> Embedded | ClipsearchError:
         try:
             with place:
                 if isinstance(item, ImageInput):
-                    return await self._image(item.data, call, None, place)
+                    return await self._image(model, item.data, call, None, place)
                 self._limits.check_text(item.text)
-                return await self._text(item.text, call, None, place)
+                return await self._text(model, item.text, call, None, place)
         except ClipsearchError as error:
             return error
 
-    async def _text(self, text: str, call: Call, probe: Probe | None, place: Place) -> Embedded:
+    async def _text(self, model: Model, text: str, call: Call, probe: Probe | None, place: Place) -> Embedded:
         # Tokenising a query takes tens of microseconds, less than a hop to another thread and back.
         started = time.monotonic()
-        tokens = self._tokenizer(text)
+        tokens = model.tokenizer(text)
         finished = time.monotonic()
         self._preprocessed("text", started, finished)
         length = len(tokens.ids)
         place.recost(length)
         answer = await self._text_lane.submit(
-            Encode(tokens.ids, probe),
+            Pinned(model, Encode(tokens.ids, probe)),
             length=length,
             priority=call.priority,
             deadline=call.deadline,
@@ -193,11 +193,15 @@ class EmbedService:
         )
         return _embedded(answer, tokens.truncated, finished - started)
 
-    async def _image(self, data: bytes, call: Call, probe: Probe | None, place: Place) -> Embedded:
+    async def _image(self, model: Model, data: bytes, call: Call, probe: Probe | None, place: Place) -> Embedded:
         submitted = time.monotonic()
         try:
             pixels, started, finished = await self._preparation.run(
-                self._decode, data, priority=call.priority, deadline=call.deadline, caller=place.caller
+                functools.partial(_decode, model.preprocessor),
+                data,
+                priority=call.priority,
+                deadline=call.deadline,
+                caller=place.caller,
             )
         except ClipsearchError as error:
             error.field = error.field or "image"
@@ -206,7 +210,10 @@ class EmbedService:
         self._preparation.took(len(data), finished - started)
         self._preprocessed("image", started, finished)
         answer = await self._image_lane.submit(
-            Encode(pixels, probe), priority=call.priority, deadline=call.deadline, caller=place.caller
+            Pinned(model, Encode(pixels, probe)),
+            priority=call.priority,
+            deadline=call.deadline,
+            caller=place.caller,
         )
         embedded = _embedded(answer, False, finished - started)
         embedded.stages.queue_s += started - submitted
@@ -216,11 +223,12 @@ class EmbedService:
         for observer in self._observers:
             observer(lane, started, finished, error)
 
-    def _decode(self, data: bytes) -> tuple[Pixels, float, float]:
-        """Runs on a decoder thread; the times tell waiting for it from working."""
-        started = time.monotonic()
-        pixels = self._preprocessor(data)
-        return pixels, started, time.monotonic()
+
+def _decode(preprocessor: ImagePreprocessor, data: bytes) -> tuple[Pixels, float, float]:
+    """Runs on a decoder thread; the times tell waiting for it from working."""
+    started = time.monotonic()
+    pixels = preprocessor(data)
+    return pixels, started, time.monotonic()
 
 
 async def _failed(error: ClipsearchError) -> ClipsearchError:

@@ -17,7 +17,6 @@ from clipsearch.catalogue.facets.values import FieldFacet, Path
 from clipsearch.catalogue.filters.compile import compile_filter, field_path
 from clipsearch.catalogue.filters.tree import Field
 from clipsearch.catalogue.reader import CatalogueReader
-from clipsearch.data import DataDirectory
 from clipsearch.errors import (
     BadFacetField,
     Cancelled,
@@ -27,6 +26,7 @@ from clipsearch.errors import (
     MalformedFilter,
 )
 from clipsearch.services.call import Call
+from clipsearch.services.serving import Serving
 
 # What the layer above needs of the layers below.
 __all__ = ["Counted", "FacetService", "FieldFacet"]
@@ -50,8 +50,8 @@ class Counted:
 class FacetService:
     """The use case. Called on the event loop."""
 
-    def __init__(self, data: DataDirectory) -> None:
-        self._data = data
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
         self._admission = Admission("facets", MAX_WAITING)
         self._admission.open()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="facets")
@@ -65,7 +65,7 @@ class FacetService:
         TooManyFields, BadFacetField, MalformedFilter, FilterTooComplex, QueueFull, DeadlineExpired, StorageFull or
         StorageFailed.
         """
-        reader = self._data.collection(collection).reader
+        where = self._serving.where(collection)
         if not 0 <= value_limit <= MAX_VALUES:
             raise FacetLimitOutOfRange(
                 f"value_limit is {value_limit}, but must be from 1 to {MAX_VALUES}, or 0 for {DEFAULT_VALUES}",
@@ -79,7 +79,9 @@ class FacetService:
         with self._admission.enter(call.demand(self._admission)):
             try:
                 loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(self._thread, _count, reader, condition, fields, limit, check)
+                return await loop.run_in_executor(
+                    self._thread, _count, where.collection.reader, condition, fields, limit, check
+                )
             finally:
                 left.set()
 

@@ -23,10 +23,9 @@ from clipsearch.batching.places import Demand
 from clipsearch.catalogue.items import Item, Known
 from clipsearch.catalogue.mutations import Outcome, Upsert
 from clipsearch.collection import Collection
-from clipsearch.data import DataDirectory
 from clipsearch.disk import disk_errors
 from clipsearch.errors import ClipsearchError, ComputeFailed, WrongDimension
-from clipsearch.ports import ImagePreprocessor, Pixels, Priority, Vectors
+from clipsearch.ports import Pixels, Priority, Vectors
 from clipsearch.services.build import Build
 from clipsearch.services.build_pictures import Embedder
 from clipsearch.services.build_report import FirstRejects, Reject, Report, Tally
@@ -34,6 +33,7 @@ from clipsearch.services.build_source import vectors_opener
 from clipsearch.services.build_vectors import check_model
 from clipsearch.services.catalogue import Write, WriteLane
 from clipsearch.services.embed import Encode, ImageLane
+from clipsearch.services.serving import Model, Pinned, Serving
 
 T = TypeVar("T")
 
@@ -62,18 +62,14 @@ class Importer:
     def __init__(
         self,
         *,
-        data: DataDirectory,
+        serving: Serving,
         write: WriteLane,
         images: ImageLane,
-        preprocessor: ImagePreprocessor,
-        dimension: int,
-        weight_hash: str,
         threads: int,
     ) -> None:
-        """``threads`` decode pictures; ``dimension`` and ``weight_hash`` are those of the model of lanes and data."""
-        self._data, self._write, self._images = data, write, images
-        self._preprocessor, self._threads = preprocessor, threads
-        self._dimension, self._weight_hash = dimension, weight_hash
+        """``threads`` decode pictures."""
+        self._serving, self._write, self._images = serving, write, images
+        self._threads = threads
 
     def load(
         self,
@@ -92,19 +88,20 @@ class Importer:
         stored.
         """
         rejects = FirstRejects(tally, REJECTS_TOLD)
-        into = self._data.collection(collection)
+        where = self._serving.where(collection)
+        model, into = where.model, where.collection
         build = Build(_WriteLaneStore(self._write, into, loop), rejects, tally, report)
         opener = vectors_opener(source)
         if opener is None:
-            encoder = _ImageLaneEncoder(self._images, self._dimension, loop)
-            build.pictures(source, metadata, Embedder(self._preprocessor, encoder, threads=self._threads))
+            encoder = _ImageLaneEncoder(self._images, model, loop)
+            build.pictures(source, metadata, Embedder(model.preprocessor, encoder, threads=self._threads))
         else:
             vectors = opener(source, metadata, rejects, tally)
-            if vectors.dimension != self._dimension:
+            if vectors.dimension != model.dimension:
                 raise WrongDimension(
-                    f"{source} holds vectors of dimension {vectors.dimension}, the collection has {self._dimension}"
+                    f"{source} holds vectors of dimension {vectors.dimension}, the collection has {model.dimension}"
                 )
-            check_model(source, vectors, self._weight_hash)
+            check_model(source, vectors, model.weight_hash)
             build.vectors(vectors)
         return Imported(tally, rejects.first, into.view.seq)
 
@@ -137,9 +134,9 @@ class _WriteLaneStore:
 class _ImageLaneEncoder:
     """The image lane as a build's encoder, from a thread."""
 
-    def __init__(self, lane: ImageLane, dimension: int, loop: asyncio.AbstractEventLoop) -> None:
-        self.dimension = dimension
-        self._lane, self._loop = lane, loop
+    def __init__(self, lane: ImageLane, model: Model, loop: asyncio.AbstractEventLoop) -> None:
+        self.dimension = model.dimension
+        self._lane, self._model, self._loop = lane, model, loop
 
     def encode(self, batch: Sequence[Pixels]) -> Vectors:
         """Embed pictures, float32 [n, dimension]; NaN for one that the tower failed on, which a build lists."""
@@ -152,7 +149,8 @@ class _ImageLaneEncoder:
         demand = Demand(Priority.BULK, IMPORTER, held_bytes=pixels.nbytes)
         with await self._lane.admission.enter_when_free(demand):
             try:
-                answer = await self._lane.submit(Encode(pixels, None), priority=Priority.BULK, caller=IMPORTER)
+                item = Pinned(self._model, Encode(pixels, None))
+                answer = await self._lane.submit(item, priority=Priority.BULK, caller=IMPORTER)
             except ComputeFailed:
                 return np.full(self.dimension, np.nan, np.float32)
         return answer.output.vector

@@ -2,13 +2,13 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from clipsearch.backups import CollectionCopy, take_snapshot
-from clipsearch.data import DEFAULT, DataDirectory
+from clipsearch.data import DEFAULT
 from clipsearch.disk import inside
 from clipsearch.errors import InvalidInput, NotConfigured, PathNotFound, SnapshotExists
 from clipsearch.index.manifest import IndexManifest
@@ -18,6 +18,7 @@ from clipsearch.services.build_source import vectors_opener
 from clipsearch.services.exports import Exported, check_free, export_items
 from clipsearch.services.imports import Imported, Importer, told_remotely
 from clipsearch.services.operations import Operation, Operations
+from clipsearch.services.serving import Serving
 
 # What the layer above needs of the layers below.
 __all__ = [
@@ -33,9 +34,6 @@ __all__ = [
     "Tally",
     "Training",
 ]
-
-Rebuild = Callable[[str, Report, Training], IndexManifest]
-"""Builds the index of a collection anew, and returns its manifest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +99,7 @@ class Jobs:
         self,
         *,
         operations: Operations,
-        data: DataDirectory,
-        rebuild: Rebuild,
+        serving: Serving,
         importer: Importer,
         snapshots: Path | None,
         imports: Path | None,
@@ -110,8 +107,7 @@ class Jobs:
     ) -> None:
         """Take the directories to copy collections into, to load items from and to write them into; None: may not."""
         self._operations = operations
-        self._data = data
-        self._rebuild = rebuild
+        self._serving = serving
         self._importer = importer
         self._snapshots = snapshots
         self._imports = imports
@@ -120,8 +116,9 @@ class Jobs:
     def rebuild(self, collection: str, training: Training = Training.WHERE_NEEDED) -> Operation:
         """Build an index anew; raises CollectionNotFound, RebuildRunning or OperationRunning."""
         name = collection or DEFAULT
-        self._data.collection(name).check_not_rebuilding()
-        return self._operations.start(RebuildOf(name), lambda report: self._rebuild(name, report, training))
+        where = self._serving.where(name)
+        where.collection.check_not_rebuilding()
+        return self._operations.start(RebuildOf(name), lambda report: where.collection.rebuild(report, training))
 
     def snapshot(self, collections: Sequence[str], name: str) -> Operation:
         """Copy collections, all where none is named, into a new directory below the server's own for them.
@@ -131,8 +128,8 @@ class Jobs:
         to = inside(_configured(self._snapshots, "snapshots"), name, "name")
         if to.exists():
             raise SnapshotExists("there is a directory of this name already", metadata={"name": name})
-        names = sorted({one or DEFAULT for one in collections}) or self._data.names()
-        sources = {one: self._data.collection(one).directory for one in names}
+        names = sorted({one or DEFAULT for one in collections}) or self._serving.data.names()
+        sources = {one: self._serving.collection(one).directory for one in names}
         return self._operations.start(
             SnapshotOf(name), lambda report: SnapshotTaken(take_snapshot(sources, to, report))
         )
@@ -149,7 +146,7 @@ class Jobs:
         with told_remotely(root):
             vectors_opener(source)
         name, tally, loop = collection or DEFAULT, Tally(), asyncio.get_running_loop()
-        self._data.collection(name)
+        self._serving.collection(name)
 
         def work(report: Report) -> Imported:
             with told_remotely(root):
@@ -168,7 +165,7 @@ class Jobs:
             raise InvalidInput("the name of an export must end in .parquet", field="path")
         check_free(to, overwrite=overwrite)
         name = collection or DEFAULT
-        directory = self._data.collection(name).directory
+        directory = self._serving.collection(name).directory
         return self._operations.start(
             ExportOf(name, path), lambda report: export_items(directory, to, report, overwrite=overwrite)
         )

@@ -99,7 +99,7 @@ class Operations:
         try:
             operation.result = work(operation.report)
         except ClipsearchError as error:
-            operation.error = error
+            operation.error = _alone(error)
         except Exception:
             logger.exception("%s failed", operation.name)
             operation.error = ComputeFailed("the operation failed; the server's log has the details")
@@ -144,3 +144,9 @@ class Operations:
             operation.cancelled.set()
         for _, thread in running:
             thread.join()
+
+
+def _alone(error: ClipsearchError) -> ClipsearchError:
+    """Cut an error loose from the frames it came through: it is kept for long, and they may hold a model."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)

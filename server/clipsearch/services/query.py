@@ -71,12 +71,15 @@ def kind_of(terms: Sequence[Term]) -> QueryKind:
     return QueryKind.VECTOR
 
 
-def page_mark(query: SearchQuery, shape: Shape) -> bytes:
-    """What a page token is good for: all that decides which hits there are, and in which order."""
+def page_mark(query: SearchQuery, shape: Shape, identity: str) -> bytes:
+    """What a page token is good for: all that decides which hits there are, and in which order.
+
+    ``identity`` is the collection's own: the rows of another one that has its name now are others.
+    """
     terms = [(_content(term.query), term.weight) for term in query.terms]
     shaped = (shape.group_by, shape.collapse_above)
     limits = (query.filter, tuple(query.exclude_ids), query.min_score, query.nprobe)
-    return mark_of((query.collection or DEFAULT, terms, limits, shaped))
+    return mark_of((query.collection or DEFAULT, identity, terms, limits, shaped))
 
 
 def _content(query: QueryInput) -> tuple[str, str | bytes]:

@@ -11,7 +11,6 @@ from clipsearch.batching.lane import Lane
 from clipsearch.catalogue.filters.compile import CompiledFilter, compile_filter
 from clipsearch.catalogue.reader import Description
 from clipsearch.collection import Collection
-from clipsearch.data import DataDirectory
 from clipsearch.errors import (
     BadWeight,
     ClipsearchError,
@@ -35,6 +34,7 @@ from clipsearch.services.query import (
 )
 from clipsearch.services.rounds import check_shape, fill_page, open_page
 from clipsearch.services.searcher import Lookup, Neighbours, Probe, Vector
+from clipsearch.services.serving import Model, Pinned, Serving, Where
 from clipsearch.services.shaping import Shape
 
 
@@ -55,37 +55,36 @@ class Found:
     next_page_token: str = ""
 
 
-SearchLane = Lane[Lookup, Neighbours]
+SearchLane = Lane[Pinned[Lookup], Neighbours]
 
 
 class SearchService:
     """The search use cases. Called on the event loop."""
 
-    def __init__(
-        self, *, embed: EmbedService, lane: SearchLane, data: DataDirectory, dimension: int, limits: RequestLimits
-    ) -> None:
+    def __init__(self, *, embed: EmbedService, lane: SearchLane, serving: Serving, limits: RequestLimits) -> None:
         self._embed = embed
         self._lane = lane
-        self._data = data
-        self._dimension = dimension
+        self._serving = serving
         self._limits = limits
 
     async def search(self, query: SearchQuery, call: Call) -> Found:
         """Answer one search; raises the embedding's errors, the filter's, and those named below."""
-        collection = self._data.collection(query.collection)
+        where = self._serving.where(query.collection)
+        collection = where.collection
         self._check(query, collection)
         if query.shape is not None:
-            return await self._shaped(query, query.shape, collection, call)
+            return await self._shaped(query, query.shape, where, call)
         probe = await self._probe(query, collection)
-        near, _, truncated, stages = await self._near(query, probe, collection, call)
+        near, _, truncated, stages = await self._near(query, probe, where, call)
         described = await asyncio.to_thread(collection.descriptions, near.rows) if query.with_metadata else None
         return Found(near.ids, near.scores.tolist(), described, near.vectors, truncated, near.seq, stages)
 
-    async def _shaped(self, query: SearchQuery, shape: Shape, collection: Collection, call: Call) -> Found:
+    async def _shaped(self, query: SearchQuery, shape: Shape, where: Where, call: Call) -> Found:
         """Answer a search for a page, for one hit of each group or without near-duplicates; raises as ``search``."""
+        collection = where.collection
         max_depth = self._limits.max_search_depth
         check_shape(shape, query.top_k, max_depth)
-        mark = await asyncio.to_thread(page_mark, query, shape)
+        mark = await asyncio.to_thread(page_mark, query, shape, collection.reader.identity)
         page = await asyncio.to_thread(open_page, collection, shape, query.top_k, max_depth, mark)
         probe = await self._probe(query, collection)
         probe = replace(
@@ -102,9 +101,9 @@ class SearchService:
             """Embed the query in the first round; later ones have its vector."""
             nonlocal target, truncated, stages
             if target is None:
-                near, target, truncated, stages = await self._near(query, replace(probe, top_k=k), collection, call)
+                near, target, truncated, stages = await self._near(query, replace(probe, top_k=k), where, call)
                 return near
-            near, more = await self._looked_up(target, replace(probe, top_k=k), call)
+            near, more = await self._looked_up(where.model, target, replace(probe, top_k=k), call)
             stages.queue_s, stages.search_s = stages.queue_s + more.queue_s, stages.search_s + more.search_s
             return near
 
@@ -162,60 +161,63 @@ class SearchService:
         )
 
     async def _near(
-        self, query: SearchQuery, probe: Probe, collection: Collection, call: Call
+        self, query: SearchQuery, probe: Probe, where: Where, call: Call
     ) -> tuple[Neighbours, Vector, bool, Stages]:
         """What is near, what it is near to, whether a text of it was cut, and where the time went."""
         if len(query.terms) == 1 and query.terms[0].weight > 0.0:
             only = query.terms[0]
             if isinstance(only.query, TextInput | ImageInput):
-                embedded = await self._embedded(only, probe, call)
+                embedded = await self._embedded(only, probe, where.model, call)
                 assert embedded.near is not None, "an encoder lane answers every probe"
                 return embedded.near, embedded.vector, embedded.truncated, embedded.stages
-            around = await self._target(only, collection)
-            near, stages = await self._looked_up(around, probe, call)
+            around = await self._target(only, where)
+            near, stages = await self._looked_up(where.model, around, probe, call)
             return near, around, False, stages
-        parts = await asyncio.gather(*(self._vector(term, collection, call) for term in query.terms))
+        parts = await asyncio.gather(*(self._vector(term, where, call) for term in query.terms))
         target = weighted_sum([part.vector for part in parts], [term.weight for term in query.terms])
-        near, stages = await self._looked_up(target, probe, call)
+        near, stages = await self._looked_up(where.model, target, probe, call)
         longest = Stages.longest(part.stages for part in parts)
         longest.queue_s, longest.search_s = longest.queue_s + stages.queue_s, stages.search_s
         return near, target, any(part.truncated for part in parts), longest
 
-    async def _embedded(self, term: Term, probe: Probe | None, call: Call) -> Embedded:
+    async def _embedded(self, term: Term, probe: Probe | None, model: Model, call: Call) -> Embedded:
         """Embed a text or a picture, and search with it on the same lane where a probe is given."""
         try:
             if isinstance(term.query, TextInput):
-                return await self._embed.text(term.query.text, call, probe)
+                return await self._embed.text(term.query.text, call, probe, model)
             assert isinstance(term.query, ImageInput)
-            return await self._embed.image(term.query.data, call, probe)
+            return await self._embed.image(term.query.data, call, probe, model)
         except ClipsearchError as error:
             if error.field is not None:
                 error.at(term.field)
             raise
 
-    async def _vector(self, term: Term, collection: Collection, call: Call) -> Embedded:
+    async def _vector(self, term: Term, where: Where, call: Call) -> Embedded:
         """The unit vector of one term of several."""
         if isinstance(term.query, TextInput | ImageInput):
-            return await self._embedded(term, None, call)
-        return Embedded(await self._target(term, collection))
+            return await self._embedded(term, None, where.model, call)
+        return Embedded(await self._target(term, where))
 
-    async def _looked_up(self, target: Vector, probe: Probe, call: Call) -> tuple[Neighbours, Stages]:
+    async def _looked_up(self, model: Model, target: Vector, probe: Probe, call: Call) -> tuple[Neighbours, Stages]:
         """Search with a vector that is there already."""
         admission = self._lane.admission
         with admission.enter(call.demand(admission)) as place:
             answer = await self._lane.submit(
-                Lookup(target, probe), priority=call.priority, deadline=call.deadline, caller=place.caller
+                Pinned(model, Lookup(target, probe)),
+                priority=call.priority,
+                deadline=call.deadline,
+                caller=place.caller,
             )
         return answer.output, Stages(queue_s=answer.queued_s, search_s=answer.ran_s)
 
-    async def _target(self, term: Term, collection: Collection) -> Vector:
+    async def _target(self, term: Term, where: Where) -> Vector:
         """The vector to search around; raises WrongDimension, BadVector, ItemNotFound or EmbeddingDamaged."""
         if isinstance(term.query, VectorInput):
-            return unit_vector(term.query.vector, self._dimension, f"{term.field}.vector")
+            return unit_vector(term.query.vector, where.model.dimension, f"{term.field}.vector")
         assert isinstance(term.query, ItemInput)
         item_id = term.query.item_id
         # From the catalogue, not from a view: between two reads of those an update may come.
-        item = await asyncio.to_thread(collection.reader.get, item_id, with_embedding=True)
+        item = await asyncio.to_thread(where.collection.reader.get, item_id, with_embedding=True)
         if item is None:
             raise ItemNotFound("no item has this id", field=f"{term.field}.item_id", metadata={"item_id": item_id})
         assert item.embedding is not None, "asked for"

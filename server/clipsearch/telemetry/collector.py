@@ -44,13 +44,13 @@ class Meters:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What is read besides."""
+    """What is read besides; the encoders and the collections are those that serve when it is asked for."""
 
-    encoders: Encoders
+    encoders: Callable[[], Encoders]
     lanes: Sequence[Lane[Any, Any]]
     operations: Operations
     recall: RecallMonitor
-    data: DataDirectory | None
+    data: Callable[[], DataDirectory | None]
     serving: Callable[[], bool]
 
 
@@ -59,7 +59,7 @@ class ServerCollector(Collector):
 
     def __init__(self, meters: Meters, sources: Sources) -> None:
         self._meters, self._sources = meters, sources
-        self._devices = DeviceMemory() if sources.encoders.device == "cuda" else None
+        self._devices = DeviceMemory() if sources.encoders().device == "cuda" else None
 
     def collect(self) -> Iterator[Metric]:
         """Return the state of the moment."""
@@ -102,13 +102,13 @@ class ServerCollector(Collector):
 
     def _encoders(self) -> Iterator[Metric]:
         yield m.PREPROCESS_FAILURES.family(dict(self._meters.preprocess.failures).items())
-        encoders = self._sources.encoders
+        encoders = self._sources.encoders()
         usages = {"text": encoders.text.usage, "image": encoders.image.usage}
         yield m.ENCODER_RUNS.family(((tower,), usage.runs) for tower, usage in usages.items())
         yield m.ENCODER_SECONDS.family(((tower,), usage.seconds) for tower, usage in usages.items())
 
     def _collections(self) -> Iterator[Metric]:
-        data = self._sources.data
+        data = self._sources.data()
         stats = {} if data is None else _stats(data)
         for metric, value in _SIZES.items():
             yield metric.family(((name,), value(one)) for name, (one, _) in stats.items())
@@ -124,13 +124,13 @@ class ServerCollector(Collector):
         yield m.LOOP_LAG.histograms([((), [self._meters.loop_lag.seconds])])
         yield m.SERVING.family([((), self._sources.serving())])
         yield m.DEVICE_MEMORY.family(self._devices.read() if self._devices else ())
-        encoders = self._sources.encoders
+        encoders = self._sources.encoders()
         manifest = encoders.manifest
         yield m.BUILD.family([((__version__, encoders.device, manifest.precision, manifest.weight_hash[:12]), 1.0)])
 
 
-_JOBS = ("rebuild", "snapshot", "import", "export")
-"""Kinds that are shown as 0 while none runs; ``services.jobs`` has them."""
+_JOBS = ("rebuild", "snapshot", "import", "export", "model")
+"""Kinds that are shown as 0 while none runs; ``services.jobs`` and ``services.model_jobs`` have them."""
 
 _SIZES: Mapping[m.Declared, Callable[[CollectionStats], float]] = {
     m.ITEMS: lambda stats: stats.items,

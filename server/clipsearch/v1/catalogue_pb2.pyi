@@ -1389,6 +1389,7 @@ class GetCollectionStatsResponse(_message.Message):
     DAMAGED_ROWS_FIELD_NUMBER: _builtins.int
     LIVE_RECALL_FIELD_NUMBER: _builtins.int
     IDENTITY_FIELD_NUMBER: _builtins.int
+    WEIGHT_HASH_FIELD_NUMBER: _builtins.int
     items: _builtins.int
     """Number of items."""
     tombstones: _builtins.int
@@ -1407,6 +1408,8 @@ class GetCollectionStatsResponse(_message.Message):
     """Names this very collection: one that is deleted and made again under its name has another. A copy by Snapshot has the
     same. With the sequence number it tells whether something learnt earlier still holds.
     """
+    weight_hash: _builtins.str
+    """Hash of the weights that made the vectors, as in Model; empty where ready vectors were given and nobody told."""
     @_builtins.property
     def index(self) -> Global___IndexStats:
         """The index as it serves now; unset while everything is in the delta."""
@@ -1428,10 +1431,11 @@ class GetCollectionStatsResponse(_message.Message):
         damaged_rows: _builtins.int = ...,
         live_recall: _abc.Iterable[Global___LiveRecall] | None = ...,
         identity: _builtins.str = ...,
+        weight_hash: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["index", b"index"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["damaged_rows", b"damaged_rows", "delta_items", b"delta_items", "dimension", b"dimension", "disk_bytes", b"disk_bytes", "identity", b"identity", "index", b"index", "items", b"items", "live_recall", b"live_recall", "sequence_number", b"sequence_number", "tombstones", b"tombstones"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["damaged_rows", b"damaged_rows", "delta_items", b"delta_items", "dimension", b"dimension", "disk_bytes", b"disk_bytes", "identity", b"identity", "index", b"index", "items", b"items", "live_recall", b"live_recall", "sequence_number", b"sequence_number", "tombstones", b"tombstones", "weight_hash", b"weight_hash"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

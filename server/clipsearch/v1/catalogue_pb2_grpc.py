@@ -111,7 +111,9 @@ class CatalogueServiceServicer(object):
 
     def UpsertItems(self, request, context):
         """Inserts items or replaces those of the same id. A bad item gets its own error and the others land.
-        Errors: COLLECTION_NOT_FOUND, BATCH_TOO_LARGE, REQUEST_ID_REUSED, ENUM_VALUE_UNKNOWN, STORAGE_FULL, STORAGE_FAILED.
+        ABORTED for ready vectors of a model that was replaced meanwhile.
+        Errors: COLLECTION_NOT_FOUND, BATCH_TOO_LARGE, REQUEST_ID_REUSED, ENUM_VALUE_UNKNOWN, MODEL_REPLACED, STORAGE_FULL,
+        STORAGE_FAILED.
         Errors of an item: ID_NOT_USABLE, ID_DUPLICATE, METADATA_NOT_USABLE, INPUT_MISSING, TEXT_EMPTY, TEXT_TOO_LARGE,
         IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS, IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT, IMAGE_TOO_COSTLY,
         VECTOR_WRONG_DIMENSION, VECTOR_NOT_USABLE, EMBEDDING_DAMAGED, INVALID_INPUT.
@@ -189,7 +191,7 @@ class CatalogueServiceServicer(object):
         into the collection runs. Items that lie elsewhere are sent with UpsertItems.
         Errors: NOT_CONFIGURED, PATH_NOT_ALLOWED, PATH_NOT_FOUND, INVALID_INPUT, COLLECTION_NOT_FOUND, OPERATION_RUNNING.
         Errors of the operation: INVALID_INPUT, VECTOR_WRONG_DIMENSION, VECTOR_WRONG_MODEL, COLLECTION_NOT_FOUND,
-        STORAGE_FULL, STORAGE_FAILED, CANCELLED.
+        MODEL_REPLACED, STORAGE_FULL, STORAGE_FAILED, CANCELLED.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """

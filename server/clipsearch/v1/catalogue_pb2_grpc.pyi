@@ -38,7 +38,9 @@ class CatalogueServiceStub:
     def __new__(cls, channel: _aio.Channel) -> CatalogueServiceAsyncStub: ...
     UpsertItems: _grpc.UnaryUnaryMultiCallable[_catalogue_pb2.UpsertItemsRequest, _catalogue_pb2.UpsertItemsResponse]
     """Inserts items or replaces those of the same id. A bad item gets its own error and the others land.
-    Errors: COLLECTION_NOT_FOUND, BATCH_TOO_LARGE, REQUEST_ID_REUSED, ENUM_VALUE_UNKNOWN, STORAGE_FULL, STORAGE_FAILED.
+    ABORTED for ready vectors of a model that was replaced meanwhile.
+    Errors: COLLECTION_NOT_FOUND, BATCH_TOO_LARGE, REQUEST_ID_REUSED, ENUM_VALUE_UNKNOWN, MODEL_REPLACED, STORAGE_FULL,
+    STORAGE_FAILED.
     Errors of an item: ID_NOT_USABLE, ID_DUPLICATE, METADATA_NOT_USABLE, INPUT_MISSING, TEXT_EMPTY, TEXT_TOO_LARGE,
     IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS, IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT, IMAGE_TOO_COSTLY,
     VECTOR_WRONG_DIMENSION, VECTOR_NOT_USABLE, EMBEDDING_DAMAGED, INVALID_INPUT.
@@ -88,7 +90,7 @@ class CatalogueServiceStub:
     into the collection runs. Items that lie elsewhere are sent with UpsertItems.
     Errors: NOT_CONFIGURED, PATH_NOT_ALLOWED, PATH_NOT_FOUND, INVALID_INPUT, COLLECTION_NOT_FOUND, OPERATION_RUNNING.
     Errors of the operation: INVALID_INPUT, VECTOR_WRONG_DIMENSION, VECTOR_WRONG_MODEL, COLLECTION_NOT_FOUND,
-    STORAGE_FULL, STORAGE_FAILED, CANCELLED.
+    MODEL_REPLACED, STORAGE_FULL, STORAGE_FAILED, CANCELLED.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
@@ -127,7 +129,9 @@ class CatalogueServiceAsyncStub(CatalogueServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     UpsertItems: _aio.UnaryUnaryMultiCallable[_catalogue_pb2.UpsertItemsRequest, _catalogue_pb2.UpsertItemsResponse]  # type: ignore[assignment]
     """Inserts items or replaces those of the same id. A bad item gets its own error and the others land.
-    Errors: COLLECTION_NOT_FOUND, BATCH_TOO_LARGE, REQUEST_ID_REUSED, ENUM_VALUE_UNKNOWN, STORAGE_FULL, STORAGE_FAILED.
+    ABORTED for ready vectors of a model that was replaced meanwhile.
+    Errors: COLLECTION_NOT_FOUND, BATCH_TOO_LARGE, REQUEST_ID_REUSED, ENUM_VALUE_UNKNOWN, MODEL_REPLACED, STORAGE_FULL,
+    STORAGE_FAILED.
     Errors of an item: ID_NOT_USABLE, ID_DUPLICATE, METADATA_NOT_USABLE, INPUT_MISSING, TEXT_EMPTY, TEXT_TOO_LARGE,
     IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS, IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT, IMAGE_TOO_COSTLY,
     VECTOR_WRONG_DIMENSION, VECTOR_NOT_USABLE, EMBEDDING_DAMAGED, INVALID_INPUT.
@@ -177,7 +181,7 @@ class CatalogueServiceAsyncStub(CatalogueServiceStub):
     into the collection runs. Items that lie elsewhere are sent with UpsertItems.
     Errors: NOT_CONFIGURED, PATH_NOT_ALLOWED, PATH_NOT_FOUND, INVALID_INPUT, COLLECTION_NOT_FOUND, OPERATION_RUNNING.
     Errors of the operation: INVALID_INPUT, VECTOR_WRONG_DIMENSION, VECTOR_WRONG_MODEL, COLLECTION_NOT_FOUND,
-    STORAGE_FULL, STORAGE_FAILED, CANCELLED.
+    MODEL_REPLACED, STORAGE_FULL, STORAGE_FAILED, CANCELLED.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
@@ -219,7 +223,9 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_catalogue_pb2.UpsertItemsResponse, _abc.Awaitable[_catalogue_pb2.UpsertItemsResponse]]:
         """Inserts items or replaces those of the same id. A bad item gets its own error and the others land.
-        Errors: COLLECTION_NOT_FOUND, BATCH_TOO_LARGE, REQUEST_ID_REUSED, ENUM_VALUE_UNKNOWN, STORAGE_FULL, STORAGE_FAILED.
+        ABORTED for ready vectors of a model that was replaced meanwhile.
+        Errors: COLLECTION_NOT_FOUND, BATCH_TOO_LARGE, REQUEST_ID_REUSED, ENUM_VALUE_UNKNOWN, MODEL_REPLACED, STORAGE_FULL,
+        STORAGE_FAILED.
         Errors of an item: ID_NOT_USABLE, ID_DUPLICATE, METADATA_NOT_USABLE, INPUT_MISSING, TEXT_EMPTY, TEXT_TOO_LARGE,
         IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS, IMAGE_UNSUPPORTED_FORMAT, IMAGE_CORRUPT, IMAGE_TOO_COSTLY,
         VECTOR_WRONG_DIMENSION, VECTOR_NOT_USABLE, EMBEDDING_DAMAGED, INVALID_INPUT.
@@ -311,7 +317,7 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
         into the collection runs. Items that lie elsewhere are sent with UpsertItems.
         Errors: NOT_CONFIGURED, PATH_NOT_ALLOWED, PATH_NOT_FOUND, INVALID_INPUT, COLLECTION_NOT_FOUND, OPERATION_RUNNING.
         Errors of the operation: INVALID_INPUT, VECTOR_WRONG_DIMENSION, VECTOR_WRONG_MODEL, COLLECTION_NOT_FOUND,
-        STORAGE_FULL, STORAGE_FAILED, CANCELLED.
+        MODEL_REPLACED, STORAGE_FULL, STORAGE_FAILED, CANCELLED.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """

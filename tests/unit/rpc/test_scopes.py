@@ -5,9 +5,9 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from clipsearch.access.scopes import Scope
 from clipsearch.rpc.scopes import SCOPES, scope_of
-from clipsearch.v1 import catalogue_pb2, embedding_pb2, search_pb2
+from clipsearch.v1 import catalogue_pb2, embedding_pb2, model_pb2, search_pb2
 
-FILES = (catalogue_pb2, embedding_pb2, search_pb2, operations_pb2, reflection_pb2)
+FILES = (catalogue_pb2, embedding_pb2, model_pb2, search_pb2, operations_pb2, reflection_pb2)
 
 
 def methods() -> set[str]:
@@ -26,6 +26,7 @@ def test_every_method_has_a_scope_and_every_scope_a_method() -> None:
 def test_what_changes_or_copies_whole_collections_is_for_administrators() -> None:
     admin = {method.rpartition("/")[2] for method, scope in SCOPES.items() if scope is Scope.ADMIN}
     jobs = {"RebuildIndex", "Snapshot", "ImportItems", "ExportItems"}
+    jobs |= {"ReloadModel", "StageModel", "PromoteModel", "UnstageModel"}
     operations = {method.name for method in operations_pb2.DESCRIPTOR.services_by_name["Operations"].methods}
     assert admin == {"CreateCollection", "DeleteCollection"} | jobs | operations
 

@@ -53,18 +53,22 @@ class Held:
             raise
 
 
-class Data:
-    """A data directory of one collection, whose reader counts with ``facets``."""
+class Shop:
+    """What serves one collection, whose reader counts with ``facets``."""
 
     def __init__(self, facets: object) -> None:
         self.facets = facets
 
-    def collection(self, name: str) -> "Data":
+    def where(self, name: str) -> "Shop":
         assert name == "shop"
         return self
 
     @property
-    def reader(self) -> "Data":
+    def collection(self) -> "Shop":
+        return self
+
+    @property
+    def reader(self) -> "Shop":
         return self
 
 
@@ -83,7 +87,7 @@ def held(counts: FacetCounts) -> Held:
 
 @pytest.fixture
 def service(held: Held) -> Iterator[FacetService]:
-    service = FacetService(Data(held))  # type: ignore[arg-type]
+    service = FacetService(Shop(held))  # type: ignore[arg-type]
     yield service
     service.stop()
 
