@@ -13,6 +13,8 @@ import numpy as np
 import onnx
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from clipsearch.encoders.manifest import SHAPE_NODE
+
 OPSET: Final = 23
 """The first with ``Attention``."""
 
@@ -47,10 +49,19 @@ class GraphBuilder:
 
     def add(self, kind: str, *inputs: str, domain: str = "", output: str | None = None, **attributes: Any) -> str:
         """Add a node of one output and return that output's name; an empty input name leaves an optional input out."""
+        return self._append("node_", kind, *inputs, domain=domain, output=output, **attributes)
+
+    def add_shape(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        """Add a node that reckons with shapes alone: the one kind that a GPU leaves to the CPU, known by its name."""
+        return self._append(SHAPE_NODE, kind, *inputs, **attributes)
+
+    def _append(
+        self, prefix: str, kind: str, *inputs: str, domain: str = "", output: str | None = None, **attributes: Any
+    ) -> str:
         number = len(self._nodes)
         output = output or f"{kind}_{number}"
         self._nodes.append(
-            onnx.helper.make_node(kind, list(inputs), [output], name=f"node_{number}", domain=domain, **attributes)
+            onnx.helper.make_node(kind, list(inputs), [output], name=f"{prefix}{number}", domain=domain, **attributes)
         )
         return output
 

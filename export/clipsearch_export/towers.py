@@ -19,6 +19,9 @@ from clipsearch_export.linear import Floats, LinearWriter
 LEGACY_EOS_ID: Final = 2
 """Configs from before transformers 4.31 hold this wrong id; there the largest id of a row marks its end."""
 
+_EXACT_FLOAT32: Final = 2**24
+"""Whole numbers below this are exact in float32."""
+
 _ACTIVATION_FLOOR: Final = 0.17
 """Neither GELU goes below -0.17, nor does QuickGELU (-0.164)."""
 
@@ -52,12 +55,10 @@ def image_graph(
     positions = weights["vision_model.embeddings.position_embedding.weight"].astype(np.float64)
     per_patch = positions[1:] + offset + shift
     grid = graph.add("Reshape", embedded, graph.constant([-1, side * side, config.width], np.int64))
-    tokens = graph.add("Add", grid, graph.constant(per_patch, linear.dtype))
     first = weights["vision_model.embeddings.class_embedding"] + positions[:1]
-    batch = graph.add("Shape", "pixels", start=0, end=1)
-    shape = graph.add("Concat", batch, graph.constant([1, config.width], np.int64), axis=0)
-    classes = graph.add("Expand", graph.constant(first[np.newaxis], linear.dtype), shape)
-    sequence = graph.add("Concat", classes, tokens, axis=1)
+    # A row of zeros before the patches, for the class token to be added to: no shape is asked for, as an Expand would.
+    padded = graph.add("Pad", grid, graph.constant([0, 1, 0, 0, 0, 0], np.int64))
+    sequence = graph.add("Add", padded, graph.constant(np.concatenate([first, per_patch]), linear.dtype))
 
     writer = _TowerWriter(graph, weights, "vision_model", config=config, linear=linear, causal=False)
     rows = graph.add("Reshape", sequence, graph.constant([-1, config.width], np.int64))
@@ -81,22 +82,25 @@ def text_graph(weights: Weights, config: TowerConfig, eos_id: int, linear: Linea
     ``eos_id`` is the config's: the first such id of a row marks its end, or the largest id where it is LEGACY_EOS_ID.
     """
     graph = GraphBuilder("text")
+    all_positions = weights["text_model.embeddings.position_embedding.weight"]
+    if len(weights["text_model.embeddings.token_embedding.weight"]) * len(all_positions) >= _EXACT_FLOAT32:
+        raise ExportError("The vocabulary is too large for the way in which the end of a text is found.")
     table = graph.constant(weights["text_model.embeddings.token_embedding.weight"], linear.table_dtype)
     words = graph.add("Gather", table, "ids")
     if linear.table_dtype is not linear.dtype:
         words = graph.cast(words, linear.dtype)
-    shape = graph.add("Shape", "ids")
-    length = graph.add("Shape", "ids", start=1, end=2)
-    all_positions = graph.constant(weights["text_model.embeddings.position_embedding.weight"], linear.dtype)
-    axis = graph.constant([0], np.int64)
-    positions = graph.add("Slice", all_positions, axis, length, axis)
+    length = graph.add_shape("Shape", "ids", start=1, end=2)
+    positions = _first_rows(graph, graph.constant(all_positions, linear.dtype), length)
     width = graph.constant([config.width], np.int64)
     rows = graph.add("Reshape", graph.add("Add", words, positions), graph.constant([-1, config.width], np.int64))
-    ends = _end_rows(graph, eos_id, length)
+    shape = graph.add_shape("Concat", graph.add_shape("Shape", "ids"), width, axis=0)
+    ends = _ends(graph, eos_id, length, len(all_positions))
+
+    def pool(values: str) -> str:
+        return graph.add("GatherND", graph.add("Reshape", values, shape), ends, batch_dims=1)
+
     writer = _TowerWriter(graph, weights, "text_model", config=config, linear=linear, causal=True)
-    pooled = writer.layers(
-        rows, graph.add("Concat", shape, width, axis=0), lambda values: graph.add("Gather", values, ends, axis=0)
-    )
+    pooled = writer.layers(rows, shape, pool)
     writer.embedding(pooled, "final_layer_norm", weights["text_projection.weight"])
     size = weights["text_projection.weight"].shape[0]
     return graph.model(("ids", np.int64, ["batch", "length"]), ("embedding", ["batch", size]))
@@ -116,20 +120,26 @@ def fold_normalisation(weight: Floats, rule: PreprocessRule) -> tuple[Floats, np
     return (exact * (factor / std)).reshape(len(weight), -1).astype(np.float32), offset
 
 
-def _end_rows(graph: GraphBuilder, eos_id: int, length: str) -> str:
-    """Write the row numbers of each item's end token, int64 [batch]."""
-    # int32 because that is the type transformers compares in, and the one ArgMax is fast for.
+def _first_rows(graph: GraphBuilder, table: str, length: str) -> str:
+    axis = graph.constant([0], np.int64)
+    return graph.add("Slice", table, axis, length, axis)
+
+
+def _ends(graph: GraphBuilder, eos_id: int, length: str, longest: int) -> str:
+    """Write where each item's end token stands, int64 [batch, 1].
+
+    Not as an ArgMax: CUDA's knows no integers, and is free to choose among the end tokens that pad a text. Here what is
+    looked for leads, and places from the back break its ties, in whole numbers that float32 holds exactly.
+    """
+    # int32 because that is the type transformers compares in.
     ids = graph.cast("ids", np.int32)
-    marks = (
-        ids
-        if eos_id == LEGACY_EOS_ID
-        else graph.cast(graph.add("Equal", ids, graph.constant(eos_id, np.int32)), np.int32)
-    )
-    ends = graph.add("ArgMax", marks, axis=1, keepdims=0, select_last_index=0)
-    scalar = graph.add("Squeeze", length)
-    total = graph.add("Squeeze", graph.add("Size", "ids"))
-    starts = graph.add("Range", graph.constant(0, np.int64), total, scalar)
-    return graph.add("Add", starts, ends)
+    legacy = eos_id == LEGACY_EOS_ID
+    marks = graph.cast(ids if legacy else graph.add("Equal", ids, graph.constant(eos_id, np.int32)), np.float32)
+    from_back = _first_rows(graph, graph.constant(np.arange(longest)[::-1], np.float32), length)
+    leading = graph.add("Mul", marks, graph.constant(longest, np.float32))
+    ranked = graph.add("ReduceMax", graph.add("Add", leading, from_back), graph.constant([1], np.int64), keepdims=1)
+    back = graph.add("Mod", graph.cast(ranked, np.int64), graph.constant([longest], np.int64))
+    return graph.add("Sub", graph.constant([longest - 1], np.int64), back)
 
 
 class _TowerWriter:

@@ -22,6 +22,9 @@ TOKENIZER_FILE: Final = "tokenizer.json"
 TEXT_GRAPH_FILE: Final = "text.onnx"
 IMAGE_GRAPH_FILE: Final = "image.onnx"
 
+SHAPE_NODE: Final = "shape_"
+"""How the names of a graph's nodes begin that reckon with shapes alone, and stay on the CPU when the tower does not."""
+
 Precision = Literal["fp32", "fp16", "int8"]
 PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
 
