@@ -5,12 +5,14 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, Protocol, get_args
 
-from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 from clipsearch.encoders.manifest import Precision
 from clipsearch.errors import ComputeFailed, DeviceUnavailable, OutOfMemory, UnusableBundle
@@ -19,8 +21,8 @@ from clipsearch.ports import Vectors
 Device = Literal["auto", "cpu", "cuda"]
 DEVICES: Final[tuple[Device, ...]] = get_args(Device)
 
-_CPU: Final = "CPUExecutionProvider"
-_CUDA: Final = "CUDAExecutionProvider"
+CPU: Final = "CPUExecutionProvider"
+CUDA: Final = "CUDAExecutionProvider"
 
 _OUT_OF_MEMORY: Final = (
     "bad_alloc",
@@ -71,7 +73,7 @@ def resolve_device(device: Device, precision: Precision) -> Literal["cpu", "cuda
         raise DeviceUnavailable(f"Device {device!r} is none of {', '.join(DEVICES)}.")
     if device == "cpu":
         return "cpu"
-    has_cuda = _CUDA in onnxruntime().get_available_providers()
+    has_cuda = CUDA in onnxruntime().get_available_providers()
     if device == "auto":
         return "cuda" if has_cuda and precision != "int8" else "cpu"
     if precision == "int8":
@@ -83,48 +85,87 @@ def resolve_device(device: Device, precision: Precision) -> Literal["cpu", "cuda
     return "cuda"
 
 
-class Graph:
+Fill = Callable[[NDArray[Any]], None]
+"""Writes a batch into a buffer: its first rows are the batch's, and any more are ignored. Rows may be longer too."""
+
+
+class Graph(Protocol):
     """One loaded ONNX graph of one input and one output."""
 
-    def __init__(self, path: Path, device: Literal["cpu", "cuda"], threads: int, *, spin: bool = False) -> None:
-        """Load a graph on the device given, and nowhere else; ``threads`` as in RuntimeOptions.
+    def run(self, shape: tuple[int, ...], fill: Fill) -> Vectors:
+        """Run one batch of ``shape`` [n, ...]; returns float32 [n, dimension].
+
+        Raises ComputeFailed, and of its kinds OutOfMemory, with ONNX Runtime's error as its cause.
+        """
+        ...
+
+
+class CpuGraph:
+    """One loaded ONNX graph of one input and one output, on the CPU."""
+
+    def __init__(self, path: Path, threads: int, *, spin: bool = False) -> None:
+        """Load a graph; ``threads`` as in RuntimeOptions.
 
         With ``spin`` the threads of a run wait for its next operator without sleeping, until the run ends.
-        Raises UnusableBundle where the graph cannot be loaded and DeviceUnavailable where CUDA cannot.
+        Raises UnusableBundle where the graph cannot be loaded.
         """
-        ort = onnxruntime()
-        wanted: str = _CPU
-        settings: dict[str, str] = {}
-        if device == "cuda":
-            wanted, settings = _CUDA, {"cudnn_conv_algo_search": "HEURISTIC"}
-            ort.preload_dlls()  # finds CUDA and cuDNN where pip put them, and goes on where it can't
-        try:
-            session = ort.InferenceSession(
-                str(path), _session_options(ort, threads, spin=spin), providers=[(wanted, settings)]
-            )
-        except Exception as exc:  # ONNX Runtime's own exceptions share no base but Exception
-            if device == "cuda" and "CUDA" in str(exc):
-                raise DeviceUnavailable(f"CUDA cannot be used: {_first_line(exc)}.") from exc
-            raise UnusableBundle(f"{path} cannot be loaded by ONNX Runtime: {_first_line(exc)}.") from exc
-        session.disable_fallback()
-        actual = session.get_providers()
-        if actual[0] != wanted:
-            # With a log line and no error ONNX Runtime takes the CPU when CUDA's libraries don't load.
-            raise DeviceUnavailable(f"Device {device} was asked for, and ONNX Runtime has only {', '.join(actual)}.")
-        self._session = session
-        self._input = session.get_inputs()[0].name
-        self._outputs = [session.get_outputs()[0].name]
-        logger.info("loaded %s on %s with %d threads", path.name, device, threads)
+        self._session = open_session(path, CPU, {}, threads, spin=spin)
+        source = self._session.get_inputs()[0]
+        self._input = source.name
+        self._dtype: DTypeLike = np.uint8 if source.type == "tensor(uint8)" else np.int64
+        self._outputs = [self._session.get_outputs()[0].name]
+        logger.info("loaded %s on cpu with %d threads", path.name, threads)
 
-    def run(self, values: NDArray[Any]) -> Vectors:
-        """Run one batch; raises ComputeFailed, and of its kinds OutOfMemory, with ONNX Runtime's error as its cause."""
+    def run(self, shape: tuple[int, ...], fill: Fill) -> Vectors:
+        """See Graph."""
+        values = np.empty(shape, dtype=self._dtype)
+        fill(values)
         try:
             vectors: Vectors = self._session.run(self._outputs, {self._input: values})[0]
         except Exception as exc:  # ONNX Runtime's own exceptions share no base but Exception
-            if is_out_of_memory(exc):
-                raise OutOfMemory(f"the encoder found no memory for a batch of {len(values)}") from exc
-            raise ComputeFailed("The encoder failed on this batch.") from exc
+            raise encoder_failure(exc, shape[0]) from exc
         return vectors
+
+
+def open_session(
+    path: Path,
+    provider: str,
+    settings: dict[str, str],
+    threads: int,
+    *,
+    spin: bool = False,
+    record_placement: bool = False,
+) -> Any:
+    """Load a graph on the provider given, and nowhere else, as an ``InferenceSession``.
+
+    ``record_placement`` keeps which provider each node went to. Raises UnusableBundle where the graph cannot be loaded
+    and DeviceUnavailable where CUDA cannot.
+    """
+    ort = onnxruntime()
+    if provider == CUDA:
+        ort.preload_dlls()  # finds CUDA and cuDNN where pip put them, and goes on where it can't
+    options = _session_options(ort, threads, spin=spin)
+    if record_placement:
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    try:
+        session = ort.InferenceSession(str(path), options, providers=[(provider, settings)])
+    except Exception as exc:  # ONNX Runtime's own exceptions share no base but Exception
+        if provider == CUDA and "CUDA" in str(exc):
+            raise DeviceUnavailable(f"CUDA cannot be used: {_first_line(exc)}.") from exc
+        raise UnusableBundle(f"{path} cannot be loaded by ONNX Runtime: {_first_line(exc)}.") from exc
+    session.disable_fallback()
+    actual = session.get_providers()
+    if actual[0] != provider:
+        # With a log line and no error ONNX Runtime takes the CPU when CUDA's libraries don't load.
+        raise DeviceUnavailable(f"{provider} was asked for, and ONNX Runtime has only {', '.join(actual)}.")
+    return session
+
+
+def encoder_failure(error: Exception, rows: int) -> ComputeFailed:
+    """Return what to raise for an error of a run of ``rows`` items."""
+    if is_out_of_memory(error):
+        return OutOfMemory(f"the encoder found no memory for a batch of {rows}")
+    return ComputeFailed("The encoder failed on this batch.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +189,13 @@ class PooledGraph:
     @classmethod
     def load(cls, path: Path, device: Literal["cpu", "cuda"], options: RuntimeOptions) -> "PooledGraph":
         """Load the graph once, or twice where the options ask for it on a CPU; raises as Graph does."""
-        narrow = Graph(path, device, options.threads)
-        wide = options.narrow_and_wide and device == "cpu"
-        return cls(narrow, Graph(path, device, options.lone_threads, spin=True) if wide else narrow)
+        if device == "cuda":
+            from clipsearch.encoders.cuda import CudaGraph
+
+            graph = CudaGraph(path)
+            return cls(graph, graph)
+        narrow = CpuGraph(path, options.threads)
+        return cls(narrow, CpuGraph(path, options.lone_threads, spin=True) if options.narrow_and_wide else narrow)
 
     @property
     def sessions(self) -> list[Graph]:
@@ -162,14 +207,14 @@ class PooledGraph:
         """Runs of batches so far, those of the warm-up not among them."""
         return self._usage
 
-    def run(self, values: NDArray[Any]) -> Vectors:
-        """Run one batch on whatever suits the moment; raises ComputeFailed."""
+    def run(self, shape: tuple[int, ...], fill: Fill) -> Vectors:
+        """Run one batch on whatever suits the moment; raises as Graph does."""
         with self._count:
             graph = self._narrow if self._running else self._wide
             self._running += 1
         started = time.monotonic()
         try:
-            return graph.run(values)
+            return graph.run(shape, fill)
         finally:
             ran_s = time.monotonic() - started
             with self._count:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clipsearch.encoders.manifest import Bundle
 from clipsearch.encoders.runtime import PooledGraph, RuntimeOptions, Usage, resolve_device
@@ -33,12 +34,13 @@ class OnnxTextEncoder:
         """
         if not batch:
             return np.empty((0, self.dimension), dtype=np.float32)
-        if len(batch) == 1:
-            return self._graph.run(batch[0][np.newaxis])
-        ids = np.full((len(batch), max(map(len, batch))), self._pad_id, dtype=np.int64)
-        for row, tokens in zip(ids, batch, strict=True):
-            row[: len(tokens)] = tokens
-        return self._graph.run(ids)
+
+        def fill(ids: NDArray[np.int64]) -> None:
+            ids.fill(self._pad_id)
+            for row, tokens in zip(ids, batch, strict=False):
+                row[: len(tokens)] = tokens
+
+        return self._graph.run((len(batch), max(map(len, batch))), fill)
 
     @property
     def usage(self) -> Usage:
@@ -52,10 +54,13 @@ class OnnxTextEncoder:
         """
         for size in batch_sizes:
             for length in (2, min(12, self.context_length), self.context_length):
-                ids = np.full((size, length), self._bos_id, dtype=np.int64)
-                ids[:, -1] = self._eos_id
+
+                def fill(ids: NDArray[np.int64], length: int = length) -> None:
+                    ids.fill(self._bos_id)
+                    ids[:, length - 1 :] = self._eos_id
+
                 for session in self._graph.sessions:
-                    _check(session.run(ids), size, self.dimension, "text")
+                    _check(session.run((size, length), fill), size, self.dimension, "text")
 
 
 class OnnxImageEncoder:
@@ -72,7 +77,12 @@ class OnnxImageEncoder:
         """Embed uint8 [size, size, 3] pixels: float32 [n, dimension], rows of unit length."""
         if not batch:
             return np.empty((0, self.dimension), dtype=np.float32)
-        return self._graph.run(batch[0][np.newaxis] if len(batch) == 1 else np.stack(batch))
+
+        def fill(pixels: NDArray[np.uint8]) -> None:
+            for item, given in zip(pixels, batch, strict=False):
+                item[:] = given
+
+        return self._graph.run((len(batch), *batch[0].shape), fill)
 
     @property
     def usage(self) -> Usage:
@@ -82,9 +92,9 @@ class OnnxImageEncoder:
     def warm_up(self, batch_sizes: Sequence[int] = (1, 4)) -> None:
         """Run grey pictures at each batch size; raises ComputeFailed as the text tower's does."""
         for size in batch_sizes:
-            grey = np.full((size, self.image_size, self.image_size, 3), 127, dtype=np.uint8)
+            shape = (size, self.image_size, self.image_size, 3)
             for session in self._graph.sessions:
-                _check(session.run(grey), size, self.dimension, "image")
+                _check(session.run(shape, lambda pixels: pixels.fill(127)), size, self.dimension, "image")
 
 
 def _check(vectors: Vectors, size: int, dimension: int, tower: str) -> None:
