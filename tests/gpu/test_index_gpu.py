@@ -9,7 +9,8 @@ import pytest
 from benchmarks.clustered_vectors import Clustered, clustered
 from clipsearch.errors import NprobeOutOfRange
 from clipsearch.index.build import IndexOptions, IndexSource, build_index
-from clipsearch.index.gpu import GPU_LIMIT, gpu_count
+from clipsearch.index.gpu import gpu_count
+from clipsearch.index.rerank import MOST_CANDIDATES
 from clipsearch.index.rules import Kind
 from clipsearch.index.storage import open_index
 from clipsearch.selection import Selection
@@ -64,10 +65,10 @@ def test_only_what_is_selected(collection: Path, data: Clustered, share: float) 
 
 def test_limits_of_the_device(collection: Path, data: Clustered) -> None:
     gpu = open_index(collection, "cuda").index
-    assert gpu.max_nprobe <= GPU_LIMIT
-    scores, rows = gpu.search(data.image_queries[:2], GPU_LIMIT + 10)
-    assert scores.shape == rows.shape == (2, GPU_LIMIT + 10)
-    assert (rows[:, GPU_LIMIT:] == -1).all()
+    assert gpu.max_nprobe <= MOST_CANDIDATES
+    scores, rows = gpu.search(data.image_queries[:2], MOST_CANDIDATES + 10)
+    assert scores.shape == rows.shape == (2, MOST_CANDIDATES + 10)
+    assert (rows[:, MOST_CANDIDATES:] == -1).all()
     assert gpu.search(data.image_queries[:0], 5)[1].shape == (0, 5)
     if gpu.max_nprobe > 1:
         with pytest.raises(NprobeOutOfRange):

@@ -5,7 +5,6 @@ Two slots of buffers let the next batch be staged while the one before computes.
 as CUDA graphs: some 150 kernels of a few microseconds each cost more to launch than to run.
 """
 
-import importlib
 import logging
 import queue
 import threading
@@ -18,9 +17,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from clipsearch.cuda import import_cupy
 from clipsearch.encoders.manifest import SHAPE_NODE
 from clipsearch.encoders.runtime import CUDA, Fill, encoder_failure, onnxruntime, open_session
-from clipsearch.errors import DeviceUnavailable, UnusableBundle
+from clipsearch.errors import UnusableBundle
 from clipsearch.ports import Vectors
 
 SLOTS: Final = 2
@@ -31,14 +31,6 @@ _SIZES: Final = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64)
 _LENGTHS: Final = (8, 16, 24, 32, 48, 64)
 
 logger = logging.getLogger(__name__)
-
-
-def import_cupy() -> ModuleType:
-    """Import CuPy, which lends streams, pinned memory and capture; raises DeviceUnavailable where it is missing."""
-    try:
-        return importlib.import_module("cupy")
-    except ImportError as error:
-        raise DeviceUnavailable(f"cuda needs CuPy, of the gpu extra, which cannot be had: {error}.") from error
 
 
 @dataclass(slots=True)

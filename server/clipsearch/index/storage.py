@@ -105,7 +105,7 @@ def _load(path: Path, manifest: IndexManifest, vectors: VectorFile, device: Devi
         raise DeviceUnavailable(f"unknown device {device!r}; use auto, cpu or cuda")
     ivf = read_ivfpq(path, manifest) if manifest.ivfpq else None
     if is_on_gpu(device):
-        return load_on_gpu(manifest, vectors, ivf, threads)
+        return load_on_gpu(manifest, vectors, ivf)
     if manifest.ivfpq is None:
         return FlatIndex(vectors.matrix)
     shape = manifest.ivfpq

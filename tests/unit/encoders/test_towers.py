@@ -14,9 +14,10 @@ import pytest
 
 from clipsearch.encoders.manifest import Bundle, Manifest
 from clipsearch.encoders.preprocess import PillowPreprocessor
-from clipsearch.encoders.runtime import PooledGraph, RuntimeOptions, onnxruntime, resolve_device
+from clipsearch.encoders.runtime import Fill, PooledGraph, RuntimeOptions, onnxruntime, resolve_device
 from clipsearch.encoders.towers import OnnxImageEncoder, OnnxTextEncoder
 from clipsearch.errors import ComputeFailed, DeviceUnavailable, UnusableBundle
+from clipsearch.ports import Vectors
 from tests.unit.encoders.helpers import manifest_for, preprocess_rule
 
 onnx = pytest.importorskip("onnx")
@@ -239,28 +240,28 @@ class HeldSession:
         self.name, self.began = name, began
         self.started, self.permits = threading.Semaphore(0), threading.Semaphore(0)
 
-    def run(self, values: Any) -> Any:
+    def run(self, shape: tuple[int, ...], fill: Fill) -> Vectors:
         self.began.append(self.name)
         self.started.release()
         assert self.permits.acquire(timeout=10)
-        if values is None:
+        if not shape:
             raise ComputeFailed("no")
-        return values
+        return np.empty(shape, dtype=np.float32)
 
 
 def test_a_run_that_is_alone_is_wide_and_those_beside_it_are_narrow() -> None:
     began: list[str] = []
     narrow, wide = HeldSession("narrow", began), HeldSession("wide", began)
-    pooled = PooledGraph(narrow, wide)  # type: ignore[arg-type]
-    first = threading.Thread(target=pooled.run, args=(np.zeros(1),))
+    pooled = PooledGraph(narrow, wide)
+    first = threading.Thread(target=pooled.run, args=((1,), np.ndarray.sort))
     first.start()
     assert wide.started.acquire(timeout=10)
-    second = threading.Thread(target=pooled.run, args=(np.zeros(1),))
+    second = threading.Thread(target=pooled.run, args=((1,), np.ndarray.sort))
     second.start()
     assert narrow.started.acquire(timeout=10)
     wide.permits.release()
     first.join(10)
-    third = threading.Thread(target=pooled.run, args=(np.zeros(1),))
+    third = threading.Thread(target=pooled.run, args=((1,), np.ndarray.sort))
     third.start()
     assert narrow.started.acquire(timeout=10), "the second still runs"
     narrow.permits.release(2)
@@ -268,8 +269,8 @@ def test_a_run_that_is_alone_is_wide_and_those_beside_it_are_narrow() -> None:
     third.join(10)
     wide.permits.release(2)
     with pytest.raises(ComputeFailed):
-        pooled.run(None)  # type: ignore[arg-type]
-    pooled.run(np.zeros(1))
+        pooled.run((), np.ndarray.sort)
+    pooled.run((1,), np.ndarray.sort)
     assert began == ["wide", "narrow", "narrow", "wide", "wide"], "a failed run counts as ended"
 
 
@@ -279,6 +280,6 @@ def test_two_sessions_answer_alike_and_both_are_warmed_up(build: Build, caplog: 
     assert [record.getMessage().rpartition(" with ")[2] for record in caplog.records] == ["1 threads", "2 threads"]
     tower.warm_up()
     ids = np.array([[1, 5, 2]], dtype=np.int64)
-    one, two = (session.run(ids) for session in tower._graph.sessions)
+    one, two = (session.run(ids.shape, lambda into: np.copyto(into, ids)) for session in tower._graph.sessions)
     assert np.array_equal(one, two)
     assert np.array_equal(tower.encode(list(ids)), one)
