@@ -44,7 +44,7 @@ def is_on_gpu(device: str) -> bool:
 def load_on_gpu(manifest: IndexManifest, vectors: VectorFile, ivf: Any) -> VectorIndex:
     """Copy an index to the first GPU; raises DeviceUnavailable where that cannot be done.
 
-    ``ivf`` is the trained ``faiss.IndexIVFPQ``, None for an exact index. cuVS kernels are used where this FAISS has them.
+    ``ivf`` is the trained ``faiss.IndexIVFPQ``, None for an exact index. cuVS kernels are used where FAISS has them.
     """
     if gpu_count() == 0:
         raise DeviceUnavailable("cuda was asked for, but this FAISS sees no GPU; install clipsearch[gpu] or use cpu")
@@ -65,7 +65,7 @@ def load_on_gpu(manifest: IndexManifest, vectors: VectorFile, ivf: Any) -> Vecto
 
 def uses_cuvs() -> bool:
     """Whether this FAISS has cuVS kernels for the GPU at hand."""
-    return bool(faiss.should_use_cuvs(faiss.GpuIndexConfig())) if hasattr(faiss, "GpuIndexCagra") else False
+    return bool(_faiss.should_use_cuvs(_faiss.GpuIndexConfig())) if hasattr(faiss, "GpuIndexCagra") else False
 
 
 class Device:
@@ -77,7 +77,7 @@ class Device:
         self.stream = self.cupy.cuda.Stream(non_blocking=True)
         self.resources = faiss.StandardGpuResources()
         self.resources.setTempMemory(SCRATCH_BYTES)
-        self.resources.setDefaultStream(0, faiss.cast_integer_to_cudastream_t(self.stream.ptr))
+        self.resources.setDefaultStream(0, _faiss.cast_integer_to_cudastream_t(self.stream.ptr))
         self.file = vectors
         free, _ = self.cupy.cuda.runtime.memGetInfo()
         with self.stream:
@@ -91,9 +91,9 @@ class Device:
         """Return the exact best of all vectors, or of the selected ones, as arrays on the GPU: [n, k] each."""
         pointer, size, positions = self.vectors.pointer, self.vectors.size, None
         if only is not None and only.root.count <= GATHERED_ROWS:
-            positions, gathered = only.root.derive("rows on gpu", lambda: self._gather(only.root))
+            root = only.root
+            positions, gathered = root.derive("rows on gpu", lambda: self._gather(root))
             pointer, size = int(gathered.data.ptr), len(positions)
-            only = None if only is only.root else only
         fetch = min(size, MOST_CANDIDATES)
         found = self._nearest(queries, pointer, size, fetch)
         if positions is not None:

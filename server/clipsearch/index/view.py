@@ -9,6 +9,7 @@ from clipsearch.index.base import Base, positions_of
 from clipsearch.index.delta import Delta
 from clipsearch.index.exact import Scores, pad
 from clipsearch.index.flat import check_search
+from clipsearch.index.gpu import GpuIvfPqIndex
 from clipsearch.index.ivfpq import IvfPqIndex
 from clipsearch.ports import Rows, VectorIndex, Vectors
 from clipsearch.selection import Selection
@@ -34,7 +35,7 @@ class View:
         held = [delta.rows] if base is None else [base.rows, delta.rows]
         self.end_row = max((int(rows[-1]) + 1 for rows in held if len(rows)), default=0)
         self.max_nprobe = 1 if base is None else base.index.max_nprobe
-        self.is_exact = base is None or not isinstance(base.index, IvfPqIndex)
+        self.is_exact = base is None or not isinstance(base.index, IvfPqIndex | GpuIvfPqIndex)
 
     def search(
         self, queries: Vectors, k: int, nprobe: int | None = None, allowed: AllowedRows | None = None
@@ -53,7 +54,7 @@ class View:
         """Return what ``search`` would with a recall of 1, whatever it costs: the measure of live recall."""
 
         def exactly(index: VectorIndex, only: Selection | None) -> tuple[Scores, Rows]:
-            if isinstance(index, IvfPqIndex):
+            if isinstance(index, IvfPqIndex | GpuIvfPqIndex):
                 return index.search_exactly(queries, k, only)
             return index.search(queries, k, None, only)
 

@@ -14,7 +14,15 @@ import pytest
 
 from clipsearch.encoders.manifest import Bundle, Manifest
 from clipsearch.encoders.preprocess import PillowPreprocessor
-from clipsearch.encoders.runtime import Fill, PooledGraph, RuntimeOptions, onnxruntime, resolve_device
+from clipsearch.encoders.runtime import (
+    CUDA,
+    Fill,
+    PooledGraph,
+    RuntimeOptions,
+    onnxruntime,
+    open_session,
+    resolve_device,
+)
 from clipsearch.encoders.towers import OnnxImageEncoder, OnnxTextEncoder
 from clipsearch.errors import ComputeFailed, DeviceUnavailable, UnusableBundle
 from clipsearch.ports import Vectors
@@ -176,8 +184,8 @@ def test_cuda_that_does_not_come_up_is_an_error(build: Build, monkeypatch: pytes
     providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(runtime, "get_available_providers", lambda: providers)
     monkeypatch.setattr(runtime, "preload_dlls", lambda: None)
-    with pytest.raises(DeviceUnavailable, match=r"cuda was asked for|CUDA cannot be used"):
-        OnnxTextEncoder(build(), RuntimeOptions(device="cuda"))
+    with pytest.raises(DeviceUnavailable, match=r"was asked for|CUDA cannot be used"):
+        open_session(build().text_graph, CUDA, {}, threads=1)
 
 
 def test_telemetry_is_off_before_the_import() -> None:
