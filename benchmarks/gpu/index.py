@@ -95,7 +95,7 @@ def used_bytes() -> int:
 def filled_on_gpu(ivf: Any, matrix: Any, resources: Any) -> Any:
     """Return the trained index on the GPU, filled there."""
     options = faiss.GpuClonerOptions()
-    options.useFloat16LookupTables, options.use_cuvs = True, uses_cuvs()
+    options.useFloat16, options.use_cuvs = True, uses_cuvs()
     on_gpu = faiss.index_cpu_to_gpu(resources, 0, ivf, options)
     for start in range(0, len(matrix), ADDED_AT_ONCE):
         on_gpu.add(matrix[start : start + ADDED_AT_ONCE].astype(np.float32))

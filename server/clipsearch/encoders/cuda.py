@@ -166,9 +166,14 @@ class CudaGraph:
         bound.captured = captured
 
     def _issue(self, bound: _Bound) -> None:
-        bound.source.data.copy_from_host_async(bound.staged.ctypes.data, bound.staged.nbytes, self._stream)
+        self._copy(bound.source.data.ptr, bound.staged.ctypes.data, bound.staged.nbytes, "memcpyHostToDevice")
         self._session.run_with_iobinding(bound.binding, self._options)
-        bound.result.data.copy_to_host_async(bound.taken.ctypes.data, bound.taken.nbytes, self._stream)
+        self._copy(bound.taken.ctypes.data, bound.result.data.ptr, bound.taken.nbytes, "memcpyDeviceToHost")
+
+    def _copy(self, to: int, source: int, size: int, kind: str) -> None:
+        # The runtime's own call: CuPy's arrays refuse to copy while a stream is captured.
+        runtime = self._cupy.cuda.runtime
+        runtime.memcpyAsync(to, source, size, getattr(runtime, kind), self._stream.ptr)
 
     def _run_options(self) -> Any:
         options = onnxruntime().RunOptions()

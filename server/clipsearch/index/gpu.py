@@ -54,7 +54,7 @@ def load_on_gpu(manifest: IndexManifest, vectors: VectorFile, ivf: Any) -> Vecto
         return GpuFlatIndex(device)
     options: Any = faiss.GpuClonerOptions()
     # Float16 tables: 64 sub-quantisers with float32 tables do not fit the shared memory of the classic kernels.
-    options.useFloat16LookupTables = True
+    options.useFloat16 = True
     options.use_cuvs = uses_cuvs()
     try:
         on_gpu = faiss.index_cpu_to_gpu(device.resources, 0, ivf, options)
@@ -65,7 +65,11 @@ def load_on_gpu(manifest: IndexManifest, vectors: VectorFile, ivf: Any) -> Vecto
 
 def uses_cuvs() -> bool:
     """Whether this FAISS has cuVS kernels for the GPU at hand."""
-    return bool(_faiss.should_use_cuvs(_faiss.GpuIndexConfig())) if hasattr(faiss, "GpuIndexCagra") else False
+    if not hasattr(faiss, "GpuIndexCagra"):
+        return False
+    wanted = _faiss.GpuIndexConfig()
+    wanted.use_cuvs = True
+    return bool(_faiss.should_use_cuvs(wanted))
 
 
 class Device:
