@@ -148,8 +148,13 @@ def parity(case: Case) -> dict[str, Any]:
     graph = CudaGraph(case.files["fp16"])
     cosines = np.concatenate([(exact * run_of(graph, items)).sum(axis=1) for _ in range(3)])
     alone = np.concatenate([run_of(graph, items[i : i + 1]) for i in range(4)])
-    return {"model": case.model, "tower": case.tower, "min_cosine": float(cosines.min()),
-            "mean_cosine": float(cosines.mean()), "alone_cosine": float((alone * exact[:4]).sum(axis=1).min())}  # fmt: skip
+    return {
+        "model": case.model,
+        "tower": case.tower,
+        "min_cosine": float(cosines.min()),
+        "mean_cosine": float(cosines.mean()),
+        "alone_cosine": float((alone * exact[:4]).sum(axis=1).min()),
+    }
 
 
 def ways(case: Case) -> dict[str, tuple[Callable[[np.ndarray[Any, Any]], object], int]]:

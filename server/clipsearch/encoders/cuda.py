@@ -202,5 +202,3 @@ def _pinned(cupy: ModuleType, count: int, dtype: DTypeLike) -> NDArray[Any]:
     """Return a flat array in page-locked memory, which the GPU reads and writes by itself."""
     size = count * np.dtype(dtype).itemsize
     return np.frombuffer(cupy.cuda.alloc_pinned_memory(size), dtype, count) if size else np.empty(0, dtype)
-
-
