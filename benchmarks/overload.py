@@ -284,7 +284,7 @@ def _lines(
     capacity: float, loads: dict[float, list[Measured]], fairness: dict[str, Measured], deadline_ms: float
 ) -> list[Line]:
     lines = [Line("goodput", "capacity, calls without a deadline", "/s", once(capacity))]
-    goodputs = {multiple: [one.goodput for one in several] for multiple, rounds in loads.items()}
+    goodputs = {multiple: [one.goodput for one in several] for multiple, several in loads.items()}
     # The load with the best median, not the best of each round: a maximum over loads picks the luckiest.
     peaks = max(goodputs.values(), key=median)
     for multiple, several in loads.items():
