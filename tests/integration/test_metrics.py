@@ -92,25 +92,6 @@ def test_what_is_declared_is_exported_with_its_labels_and_nothing_else(watched: 
     assert without == {"clipsearch_device_memory_bytes", "clipsearch_index_recall"}, "no GPU, and a flat index is exact"
 
 
-def test_a_query_that_repeats_is_found_in_the_cache_and_answers_the_same(watched: Running) -> None:
-    def counted() -> tuple[float, float, float]:
-        seen = _look(watched)
-        hits, misses = (seen.total("clipsearch_query_cache_total", result=result) for result in ("hit", "miss"))
-        return hits, misses, seen.total("clipsearch_batch_items_sum", lane="text")
-
-    with Client(watched.address) as client:
-        hits, misses, encoded = counted()
-        first = client.search(text="what nobody asked for yet", top_k=5)
-        again = client.search(text="what nobody asked for yet", top_k=5)
-        alone = client.embed_text("what nobody asked for yet")
-        assert counted() == (hits + 2, misses + 1, encoded + 1)
-        assert [(hit.id, hit.score) for hit in again.hits] == [(hit.id, hit.score) for hit in first.hits]
-        assert first.timings.encode_us > 0
-        assert again.timings.encode_us == alone.timings.encode_us == 0
-        assert again.timings.search_us > 0
-        np.testing.assert_array_equal(alone.vector, client.embed_text("what nobody asked for yet").vector)
-
-
 def test_what_alerts_ask_of_the_client_library_is_exported(watched: Running) -> None:
     assert set(OTHERS) - {"up"} <= set(_families(watched))
 
@@ -271,3 +252,24 @@ def test_without_the_setting_nothing_is_counted(server: Running) -> None:
     assert server.app.telemetry.requests == []
     assert server.app.telemetry.preprocess == []
     assert all(not lane._observers for lane in server.app.lanes.all)
+
+
+def test_a_query_that_repeats_is_found_in_the_cache_and_answers_the_same(tmp_path: Path) -> None:
+    def counted() -> tuple[float, float, float]:
+        seen = _look(running)
+        hits, misses = (seen.total("clipsearch_query_cache_total", result=result) for result in ("hit", "miss"))
+        return hits, misses, seen.total("clipsearch_batch_items_sum", lane="text")
+
+    with Running(_settings(tmp_path / "data")) as running, Client(running.address) as client:
+        client.catalogue.upsert([NewItem(f"item-{i}", text=f"thing {i}") for i in range(9)])
+        hits, misses, encoded = counted()
+        assert (hits, misses) == (0, 0), "what is stored is no query"
+        first = client.search(text="what nobody asked for yet", top_k=5)
+        again = client.search(text="what nobody asked for yet", top_k=5)
+        alone = client.embed_text("what nobody asked for yet")
+        assert counted() == (hits + 2, misses + 1, encoded + 1)
+        assert [(hit.id, hit.score) for hit in again.hits] == [(hit.id, hit.score) for hit in first.hits]
+        assert first.timings.encode_us > 0
+        assert again.timings.encode_us == alone.timings.encode_us == 0
+        assert again.timings.search_us > 0
+        np.testing.assert_array_equal(alone.vector, client.embed_text("what nobody asked for yet").vector)
