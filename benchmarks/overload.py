@@ -17,9 +17,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 
 from harness.facts import environment
-from harness.figures import once, percentile
+from harness.figures import once, percentile, ratios, summarise
 from harness.load_plot import plot
 from harness.models import ROOT, TOKENIZER, MissingInput, random_bundle
 from harness.open_loop import CALLER_HEADER, LATE, OK, UNSENT, Calls, Plan, run
@@ -37,6 +38,9 @@ RESULTS = ROOT / "benchmarks" / "results" / "overload.json"
 PLOT = ROOT / "docs" / "images" / "overload.png"
 
 MULTIPLES = (0.5, 1.0, 2.0, 5.0, 10.0)
+ROUNDS = 3
+"""Of all multiples, in turns: what slows the machine for a while would else look like what a load does."""
+
 CALLERS = 40
 WORDS = 70
 """Of each text: a context full of tokens, so that what a call costs is the model's work. A machine of two cores could
@@ -206,7 +210,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _measured(arguments: argparse.Namespace, bundle: Path, work: Path) -> dict[str, object]:
     console = Console(stderr=True, highlight=False)
-    seconds = 6.0 if arguments.quick else 24.0
+    seconds, rounds = (6.0, 1) if arguments.quick else (24.0, ROUNDS)
     bodies = work / "overload-bodies.json"
     bodies.parent.mkdir(parents=True, exist_ok=True)
     messages = _bodies(arguments.input, arguments.per_call)
@@ -219,10 +223,12 @@ def _measured(arguments: argparse.Namespace, bundle: Path, work: Path) -> dict[s
         callers = [f"caller {number}" for number in range(CALLERS)]
         capacity = bench.measure(0.0, callers, in_flight=SATURATING, deadline=False).goodput
         console.print(f"capacity {capacity:,.1f}/s", style="dim")
-        loads = {}
-        for multiple in MULTIPLES:
-            loads[multiple] = one = bench.measure(multiple * capacity, callers)
-            console.print(_told(f"{multiple:g} x", one), style="bold red" if one.generator_bound else "dim")
+        loads: dict[float, list[Measured]] = {multiple: [] for multiple in MULTIPLES}
+        for _ in range(rounds):
+            for multiple in MULTIPLES:
+                one = bench.measure(multiple * capacity, callers)
+                loads[multiple].append(one)
+                console.print(_told(f"{multiple:g} x", one), style="bold red" if one.generator_bound else "dim")
         fairness = _fairness(bench, capacity)
         for name, one in fairness.items():
             console.print(_told(name, one), style="bold red" if one.generator_bound else "dim")
@@ -237,7 +243,7 @@ def _measured(arguments: argparse.Namespace, bundle: Path, work: Path) -> dict[s
         "callers": CALLERS,
         "capacity": capacity,
         "lines": as_json(lines),
-        "loads": {f"{multiple:g}": asdict(one) for multiple, one in loads.items()},
+        "loads": {f"{multiple:g}": [asdict(one) for one in several] for multiple, several in loads.items()},
         "fairness": {name: asdict(one) for name, one in fairness.items()},
     }
 
@@ -275,18 +281,34 @@ def _told(name: str, one: Measured) -> str:
 
 
 def _lines(
-    capacity: float, loads: dict[float, Measured], fairness: dict[str, Measured], deadline_ms: float
+    capacity: float, loads: dict[float, list[Measured]], fairness: dict[str, Measured], deadline_ms: float
 ) -> list[Line]:
     lines = [Line("goodput", "capacity, calls without a deadline", "/s", once(capacity))]
-    peak = max(one.goodput for one in loads.values())
-    for multiple, one in loads.items():
+    goodputs = {multiple: [one.goodput for one in several] for multiple, several in loads.items()}
+    # The load with the best median, not the best of each round: a maximum over loads picks the luckiest.
+    peaks = max(goodputs.values(), key=median)
+    for multiple, several in loads.items():
         name = f"{multiple:g} x capacity"
+        of_peak = summarise(ratios(goodputs[multiple], peaks))
         lines += [
-            Line("goodput", f"{name}: in time", "/s", once(one.goodput)),
-            Line("goodput", f"{name}: of the peak", "x", once(one.goodput / peak), KEPT if multiple == 5.0 else None),
-            Line("goodput", f"{name}: p99 of accepted", "ms", once(one.p99_ms), deadline_ms, "lower"),
-            Line("goodput", f"{name}: late, of accepted", "", once(one.late), 0.01, "lower"),
-            Line("goodput", f"{name}: resident memory", "MiB", once(one.rss_mib), better="lower"),
+            Line("goodput", f"{name}: in time", "/s", summarise(goodputs[multiple])),
+            Line("goodput", f"{name}: of the peak", "x", of_peak, KEPT if multiple == 5.0 else None),
+            Line(
+                "goodput",
+                f"{name}: p99 of accepted",
+                "ms",
+                summarise([one.p99_ms for one in several]),
+                deadline_ms,
+                "lower",
+            ),
+            Line("goodput", f"{name}: late, of accepted", "", summarise([one.late for one in several]), 0.01, "lower"),
+            Line(
+                "goodput",
+                f"{name}: resident memory",
+                "MiB",
+                summarise([one.rss_mib for one in several]),
+                better="lower",
+            ),
         ]
     alone, beside = fairness["polite alone"], fairness["polite beside greedy"]
     lines += [

@@ -40,11 +40,12 @@ def clipsearch(
 ) -> Iterator[Served]:
     """Run ``clipsearch serve`` on the CPU, from the moment it reports SERVING; settings are the defaults but ``flags``.
 
+    And but for the cache of queries: a benchmark repeats a few of them, and would measure little else.
     ``credentials`` are those of a client, where the flags turn TLS on.
 
     Raises clipsearch.client.DeadlineExceeded where it does not within two minutes; its log says why.
     """
-    arguments = ["--bundle", str(bundle), "--device", "cpu", "--log-level", "warning", *flags]
+    arguments = ["--bundle", str(bundle), "--device", "cpu", "--log-level", "warning", "--query-cache-mib", "0", *flags]
     if data is not None:
         arguments += ["--data", str(data)]
     address = f"127.0.0.1:{free_port()}"

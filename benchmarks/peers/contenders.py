@@ -104,7 +104,7 @@ class Json(Peer):
 
 
 class Clipsearch(Peer):
-    """Ours, with its default settings."""
+    """Ours, with its default settings but for the cache of queries, which would answer for the model."""
 
     folder = "clipsearch"
     protocol = GRPC
@@ -114,7 +114,7 @@ class Clipsearch(Peer):
         return None
 
     def command(self, python: Path, task: Task) -> list[str]:
-        options = ["--bundle", task.model, "--device", "cpu", "--log-level", "warning"]
+        options = ["--bundle", task.model, "--device", "cpu", "--log-level", "warning", "--query-cache-mib", "0"]
         return [sys.executable, "-m", "clipsearch", "serve", "--listen", f"127.0.0.1:{task.port}", *options]
 
     def variables(self, task: Task) -> dict[str, str]:

@@ -34,10 +34,11 @@ from clipsearch.services.jobs import Jobs
 from clipsearch.services.limits import RequestLimits
 from clipsearch.services.model_jobs import ModelJobs
 from clipsearch.services.operations import Operations
+from clipsearch.services.query_cache import QueryCache
 from clipsearch.services.recall import RecallMonitor
 from clipsearch.services.search import SearchService
 from clipsearch.services.searcher import Searcher
-from clipsearch.settings import Settings
+from clipsearch.settings import MIB, Settings
 from clipsearch.telemetry.assembly import Telemetry
 from clipsearch.telemetry.collector import Sources
 from clipsearch.watchdog import Watchdog
@@ -75,6 +76,7 @@ class App:
         )
         self.lanes = wire_lanes(settings, self.encoders, self.telemetry, with_data=self.data is not None)
         self.operations = Operations()
+        self.queries = QueryCache(settings.query_cache_mib * MIB)
         swap = ModelSwap(
             self.models,
             open_data=lambda root, encoders: DataDirectory(root, _collection_options(settings, encoders)),
@@ -116,6 +118,7 @@ class App:
             text_lane=lanes.text,
             image_lane=lanes.image,
             preparation=Preparation(self.decoding.threads, self.decoding.count, bulk_share=settings.bulk_share),
+            queries=self.queries,
             limits=limits,
             observers=self.telemetry.preprocess,
         )
@@ -166,6 +169,7 @@ class App:
             lanes=self.lanes.all,
             operations=self.operations,
             recall=self.recall,
+            queries=self.queries,
             data=lambda: self.data,
             serving=lambda: self._server.serving,
         )

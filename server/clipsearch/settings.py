@@ -115,6 +115,9 @@ class Settings(BaseSettings):
     recall_sample: float = Field(
         0.001, ge=0.0, le=1.0, description="Share of searches that are run again exactly, to tell live recall; 0: none."
     )
+    query_cache_mib: int = Field(
+        16, ge=0, description="Memory for embeddings of the texts that were searched with or embedded last; 0: none."
+    )
     lane_capacity: int = Field(1024, ge=1, description="Items inside one lane at once; more are refused at once.")
     image_lane_mib: int = Field(
         512, ge=1, description="Pictures inside the image lane at once, as they came and as pixels; more are refused."

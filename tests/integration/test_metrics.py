@@ -252,3 +252,24 @@ def test_without_the_setting_nothing_is_counted(server: Running) -> None:
     assert server.app.telemetry.requests == []
     assert server.app.telemetry.preprocess == []
     assert all(not lane._observers for lane in server.app.lanes.all)
+
+
+def test_a_query_that_repeats_is_found_in_the_cache_and_answers_the_same(tmp_path: Path) -> None:
+    def counted() -> tuple[float, float, float]:
+        seen = _look(running)
+        hits, misses = (seen.total("clipsearch_query_cache_total", result=result) for result in ("hit", "miss"))
+        return hits, misses, seen.total("clipsearch_batch_items_sum", lane="text")
+
+    with Running(_settings(tmp_path / "data")) as running, Client(running.address) as client:
+        client.catalogue.upsert([NewItem(f"item-{i}", text=f"thing {i}") for i in range(9)])
+        hits, misses, encoded = counted()
+        assert (hits, misses) == (0, 0), "what is stored is no query"
+        first = client.search(text="what nobody asked for yet", top_k=5)
+        again = client.search(text="what nobody asked for yet", top_k=5)
+        alone = client.embed_text("what nobody asked for yet")
+        assert counted() == (hits + 2, misses + 1, encoded + 1)
+        assert [(hit.id, hit.score) for hit in again.hits] == [(hit.id, hit.score) for hit in first.hits]
+        assert first.timings.encode_us > 0
+        assert again.timings.encode_us == alone.timings.encode_us == 0
+        assert again.timings.search_us > 0
+        np.testing.assert_array_equal(alone.vector, client.embed_text("what nobody asked for yet").vector)

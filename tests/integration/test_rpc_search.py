@@ -50,8 +50,8 @@ def agrees(hits: list[pb.Hit], expected: list[tuple[str, float]]) -> None:
 def test_search_by_text_is_exact_search_with_the_texts_embedding(
     stub: SearchServiceStub, channel: grpc.Channel, gallery: tuple[list[str], np.ndarray]
 ) -> None:
-    embedded = EmbeddingServiceStub(channel).EmbedText(embedding.EmbedTextRequest(text="a red dress"))
     response = stub.Search(pb.SearchRequest(query=pb.Query(text="a red dress"), top_k=10))
+    embedded = EmbeddingServiceStub(channel).EmbedText(embedding.EmbedTextRequest(text="a red dress"))
     agrees(list(response.hits), exact(gallery, np.array(embedded.embedding.float32.values), 10))
     assert response.timings.encode_us > 0
     assert response.timings.search_us > 0

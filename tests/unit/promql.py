@@ -38,6 +38,7 @@ VALUES: Mapping[str, frozenset[str]] = {
     "tower": frozenset({"text", "image"}),
     "kind": frozenset({"real", "padding"}),
     "state": frozenset({"used", "total"}),
+    "result": frozenset({"hit", "miss"}),
 }
 """What the values of a label may be, where that is a closed set; a test of a real server compares."""
 

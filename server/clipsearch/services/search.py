@@ -166,6 +166,9 @@ class SearchService:
         """What is near, what it is near to, whether a text of it was cut, and where the time went."""
         if len(query.terms) == 1 and query.terms[0].weight > 0.0:
             only = query.terms[0]
+            if isinstance(only.query, TextInput) and (known := self._embed.known(where.model, only.query.text)):
+                near, stages = await self._looked_up(where.model, known.vector, probe, call)
+                return near, known.vector, known.truncated, stages
             if isinstance(only.query, TextInput | ImageInput):
                 embedded = await self._embedded(only, probe, where.model, call)
                 assert embedded.near is not None, "an encoder lane answers every probe"

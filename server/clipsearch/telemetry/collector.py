@@ -22,6 +22,7 @@ from clipsearch.encoders.load import Encoders
 from clipsearch.errors import ClipsearchError
 from clipsearch.ports import Priority
 from clipsearch.services.operations import Operations
+from clipsearch.services.query_cache import QueryCache
 from clipsearch.services.recall import LiveRecall, QueryKind, RecallMonitor
 from clipsearch.telemetry import metrics as m
 from clipsearch.telemetry.device import DeviceMemory
@@ -50,6 +51,7 @@ class Sources:
     lanes: Sequence[Lane[Any, Any]]
     operations: Operations
     recall: RecallMonitor
+    queries: QueryCache
     data: Callable[[], DataDirectory | None]
     serving: Callable[[], bool]
 
@@ -104,6 +106,9 @@ class ServerCollector(Collector):
         yield m.PREPROCESS_FAILURES.family(dict(self._meters.preprocess.failures).items())
         encoders = self._sources.encoders()
         usages = {"text": encoders.text.usage, "image": encoders.image.usage}
+        queries = self._sources.queries
+        yield m.QUERY_CACHE.family([(("hit",), queries.hits), (("miss",), queries.misses)])
+        yield m.QUERY_CACHE_BYTES.family([((), queries.held_bytes)])
         yield m.ENCODER_RUNS.family(((tower,), usage.runs) for tower, usage in usages.items())
         yield m.ENCODER_SECONDS.family(((tower,), usage.seconds) for tower, usage in usages.items())
 

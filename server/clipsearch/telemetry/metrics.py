@@ -93,6 +93,13 @@ PREPROCESS_FAILURES = Declared(
     ("lane", "reason"),
     "Inputs that could not be decoded or tokenised, by the error's reason.",
 )
+QUERY_CACHE = Declared(
+    "clipsearch_query_cache_total",
+    "counter",
+    ("result",),
+    "Texts that were looked up among those embedded before: hit, and miss.",
+)
+QUERY_CACHE_BYTES = Declared("clipsearch_query_cache_bytes", "gauge", (), "Memory that the embeddings kept take.")
 ENCODER_RUNS = Declared("clipsearch_encoder_runs_total", "counter", ("tower",), "Runs of a tower, whoever asked.")
 ENCODER_SECONDS = Declared(
     "clipsearch_encoder_seconds_total", "counter", ("tower",), "Time that runs of a tower took, added up."
