@@ -9,7 +9,14 @@ import grpc
 import numpy as np
 from grpc import aio
 
-from clipsearch.v1 import common_pb2, embedding_pb2, embedding_pb2_grpc, search_pb2, search_pb2_grpc
+from clipsearch.v1 import (
+    catalogue_pb2_grpc,
+    common_pb2,
+    embedding_pb2,
+    embedding_pb2_grpc,
+    search_pb2,
+    search_pb2_grpc,
+)
 
 WEIGHTS = {
     "search by text": 28,
@@ -34,6 +41,7 @@ class Stubs:
     def __init__(self, channel: aio.Channel) -> None:
         self.embedding = embedding_pb2_grpc.EmbeddingServiceStub(channel)
         self.search = search_pb2_grpc.SearchServiceStub(channel)
+        self.catalogue = catalogue_pb2_grpc.CatalogueServiceStub(channel)
 
 
 @dataclass(frozen=True, slots=True)
