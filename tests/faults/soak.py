@@ -49,6 +49,9 @@ WARM_UP = 1 / 6
 MOST_MIB_PER_MINUTE = 1.0
 CALL_S = 30.0
 WATCHED_S = 2.0
+FLAGS = ("--query-cache-mib", "1")
+"""Of the server: a cache that is full before the warm-up ends, whatever the texts."""
+
 WRITTEN = 400
 """Items that are written again and again, beside those that nobody touches."""
 
@@ -250,7 +253,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="where to write the result as JSON")
     arguments = parser.parse_args()
     facts = environment(ROOT)
-    with tempfile.TemporaryDirectory() as name, Server(Path(name) / "data") as server:
+    with tempfile.TemporaryDirectory() as name, Server(Path(name) / "data", *FLAGS) as server:
         add_background(server.client, arguments.background)
         done = asyncio.run(soak(server, 60 * arguments.minutes, arguments.rate, arguments.seed))
         serving, troubles = server.client.health() == 1, server.troubles()
