@@ -45,12 +45,13 @@ def index(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server(index: Path) -> Iterator[Running]:
-    """A serving server with an index; limits small enough to be tested."""
+    """A serving server with an index; limits small enough to be tested, and every query computed."""
     settings = Settings(
         bundle=SAMPLE_BUNDLE,
         data=index.parent,
         listen="127.0.0.1:0",
         device="cpu",
+        query_cache_mib=0,
         max_batch_items=64,
         max_top_k=50,
         max_text_bytes=4096,

@@ -8,7 +8,7 @@ from clipsearch.ports import Priority
 from clipsearch.rpc import convert
 from clipsearch.rpc.observed import Context, Observed
 from clipsearch.rpc.status import answers_errors, to_status
-from clipsearch.rpc.stream import pump
+from clipsearch.rpc.stream import pump, writer
 from clipsearch.services.call import Stages
 from clipsearch.services.embed import Embedded, EmbedInput, EmbedService
 from clipsearch.v1 import embedding_pb2 as pb
@@ -75,7 +75,7 @@ class EmbeddingServicer(Observed, embedding_pb2_grpc.EmbeddingServiceServicer):
             output = convert.embed_output(embedded, format_, started)
             return pb.StreamEmbedResponse(item_id=request.item_id, output=output)
 
-        await pump(requests, answer, context.write, window=self._stream_window)
+        await pump(requests, answer, writer(context), window=self._stream_window)
 
     @answers_errors
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:

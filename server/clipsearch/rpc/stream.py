@@ -4,6 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
+from grpc import aio
+
+from clipsearch.rpc.observed import Context
+
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 
@@ -42,3 +46,15 @@ async def pump(
             await write(response)
             places.release()
         await reader
+
+
+def writer(context: Context) -> Callable[[object], Awaitable[None]]:
+    """Return a call's ``write`` to which a caller who hung up is a cancelled call, before gRPC has told it so."""
+
+    async def write(response: object) -> None:
+        try:
+            await context.write(response)
+        except aio.InternalError as error:
+            raise asyncio.CancelledError from error
+
+    return write

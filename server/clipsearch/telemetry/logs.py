@@ -21,6 +21,7 @@ _access = logging.getLogger("clipsearch.access")
 
 _OWN_WORDS = (OSError, sqlite3.Error, MemoryError)
 _SERVERS_FAULT = frozenset({Code.INTERNAL, Code.FAILED_PRECONDITION, Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED})
+_HUNG_UP = "ExecuteBatchError raised in core by servicer method"
 _LIBRARIES = ("onnxruntime", "faiss", "grpc")
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
@@ -35,6 +36,8 @@ def configure(level: str, style: Literal["text", "json"]) -> None:
     _access.setLevel(logging.INFO)
     # Pillow logs what is wrong with a picture as an error of ours; the caller is told, and could fill the log with it.
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    # So does grpc.aio with an answer whose caller went away before gRPC had told it so.
+    logging.getLogger("grpc._cython.cygrpc").addFilter(lambda record: not record.getMessage().startswith(_HUNG_UP))
 
 
 class TextFormatter(logging.Formatter):
