@@ -12,6 +12,7 @@ from clipsearch.settings import markdown_table
 from clipsearch.telemetry import metrics
 from docs.generator.api import api_reference
 from docs.generator.cli import cli_reference
+from docs.generator.endurance import endurance_table
 from docs.generator.errors import errors_table
 from docs.generator.models import gate_table, precisions_table
 from docs.generator.peers import peers_table
@@ -207,6 +208,7 @@ TABLES: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("docs/export.md", "gate", gate_table),
     ("docs/export.md", "precisions", precisions_table),
     ("docs/facets.md", "facets", facets_table),
+    ("docs/failures.md", "endurance", endurance_table),
     ("docs/index.md", "growth", growth_table),
     ("docs/ingest.md", "rejects", rejects_table),
     ("docs/monitoring.md", "metrics", metrics.markdown_table),
