@@ -12,12 +12,13 @@ def endurance_table() -> str:
     rows = [
         (
             f"soak, {settings['minutes']:g} minutes",
-            f"{sum(calls.values()):,} calls of {len(calls)} kinds, {writes:,} of them writes, and {soak['rebuilds']} rebuilds",
+            f"{sum(calls.values()):,} calls of {len(calls)} kinds, {writes:,} of them writes; "
+            f"{soak['rebuilds']} rebuilds",
         ),
         (
             "",
-            f"{wrong} ended wrongly; resident memory {_signed(soak['mib_per_minute'])} MiB a minute after the warm-up, "
-            f"{_signed(soak['anonymous_mib_per_minute'])} of them no file's",
+            f"{wrong} ended wrongly; resident memory {soak['mib_per_minute']:+.2f} MiB a minute after the warm-up, "
+            f"{soak['anonymous_mib_per_minute']:+.2f} of them no file's",
         ),
         (
             "cancel storm",
@@ -25,7 +26,7 @@ def endurance_table() -> str:
         ),
         (
             "",
-            f"resident memory {_signed(storm['kib_per_1000'])} KiB per 1,000 of them after the warm-up, "
+            f"resident memory {storm['kib_per_1000']:+.1f} KiB per 1,000 of them after the warm-up, "
             f"{storm['resident_mib'][-1]:.0f} MiB in the end",
         ),
         (
@@ -35,7 +36,3 @@ def endurance_table() -> str:
         ),
     ]
     return "\n".join(["| command | what was found |", "| --- | --- |", *(f"| {a} | {b} |" for a, b in rows)]) + "\n"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")
