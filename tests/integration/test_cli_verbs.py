@@ -8,6 +8,7 @@ import pyarrow.parquet
 import pytest
 from click.testing import CliRunner, Result
 
+from benchmarks.harness.process import free_port
 from clipsearch.cli.shell import shell
 from clipsearch.client import Client
 from tests.integration.support import ITEMS, SAMPLE_BUNDLE, Running
@@ -47,6 +48,16 @@ def test_search(server: Running) -> None:
     assert table.exit_code == 0, table.output
     assert plain["hits"][0]["id"] in table.stdout
     assert "ms in the server" in table.stdout
+
+
+def test_health(server: Running) -> None:
+    assert run("health", "--server", server.address).exit_code == 0
+    assert run("health", "--server", server.address, "--wait", 5).exit_code == 0
+    nobody = f"127.0.0.1:{free_port()}"
+    for more in ((), ("--wait", 0.3)):
+        result = run("health", "--server", nobody, *more)
+        assert result.exit_code == 1
+        assert f"{nobody} does not serve" in result.output
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ VERBS: Mapping[str, Verb] = {
     "index": Verb("clipsearch.cli.index:index", "Build an index of pictures or vectors, or describe one.", "cpu"),
     "serve": Verb("clipsearch.cli.serve:serve", "Serve a bundle, and an index if given, over gRPC.", "cpu"),
     "search": Verb("clipsearch.cli.search:search", "Ask a server for what is nearest to a text or picture.", "cli"),
+    "health": Verb("clipsearch.cli.health:health", "Ask a server whether it serves.", "cli"),
     "top": Verb("clipsearch.cli.top:top", "Watch a server: rates, latencies, lanes, collections.", "cli"),
     "embed": Verb("clipsearch.cli.embed:embed", "Embed pictures or lines of text into a file.", "cli"),
     "ingest": Verb("clipsearch.cli.ingest:ingest", "Bring pictures and catalogues into a collection.", "cli"),
