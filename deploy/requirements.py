@@ -1,4 +1,4 @@
-"""Prints what extras of pyproject.toml need, a requirement a line: so that an image has its packages in a layer of theirs.
+"""Prints what extras of pyproject.toml need, a line each: so that an image has its packages in a layer of theirs.
 
 python deploy/requirements.py gpu tracing
 """
