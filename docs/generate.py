@@ -14,6 +14,7 @@ from docs.generator.api import api_reference
 from docs.generator.cli import cli_reference
 from docs.generator.endurance import endurance_table
 from docs.generator.errors import errors_table
+from docs.generator.gpu import gpu_encoders_table
 from docs.generator.models import gate_table, precisions_table
 from docs.generator.peers import peers_table
 from docs.generator.protos import read_api
@@ -209,6 +210,7 @@ TABLES: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("docs/export.md", "precisions", precisions_table),
     ("docs/facets.md", "facets", facets_table),
     ("docs/failures.md", "endurance", endurance_table),
+    ("docs/gpu.md", "gpu_encoders", gpu_encoders_table),
     ("docs/index.md", "growth", growth_table),
     ("docs/ingest.md", "rejects", rejects_table),
     ("docs/monitoring.md", "metrics", metrics.markdown_table),
