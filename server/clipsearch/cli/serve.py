@@ -14,11 +14,13 @@ from clipsearch.cli.options import settings_options
 @settings_options
 def serve(config: Path | None, **flags: Any) -> None:
     """Serve a model bundle, and an index if one is given, over gRPC until SIGTERM or Ctrl-C."""
+    from clipsearch import garbage
     from clipsearch.app import App
     from clipsearch.event_loop import loop_factory
     from clipsearch.settings import load
     from clipsearch.telemetry.logs import configure
 
+    garbage.keep_large_blocks_apart()
     settings = load({name: value for name, value in flags.items() if value is not None}, config)
     configure(settings.log_level, settings.log_format)
 
