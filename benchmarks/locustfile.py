@@ -1,4 +1,4 @@
-"""Load on a running server: `locust -f benchmarks/locustfile.py --host 127.0.0.1:50051 MixUser`. See docs/load-testing.md."""
+"""Load on a running server: `locust -f benchmarks/locustfile.py --host HOST:PORT MixUser`. See docs/load-testing.md."""
 
 import sys
 from pathlib import Path

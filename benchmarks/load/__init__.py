@@ -1,1 +1,1 @@
-"""Load on a running server, by Locust: users, arrivals, what is recorded, shapes, runs, reports. See docs/load-testing.md."""
+"""Load on a running server, by Locust: users, arrivals, recording, shapes, runs, reports. See docs/load-testing.md."""

@@ -34,7 +34,7 @@ class Measuring:
         self.own, self.all = Recorder(self.options.window_s), Recorder(self.options.window_s)
         self.begin()
 
-    def begin(self) -> None:
+    def begin(self, **_: object) -> None:
         """Forget what was measured: a test begins."""
         self.own.taken()
         self.all.taken()

@@ -1,8 +1,8 @@
 """What was measured: latencies at full resolution, errors by status and reason, stages, and the generator's own state.
 
 Locust rounds response times to two digits for its page; here they go into HdrHistograms, which keep three digits from
-a microsecond to minutes and add up across workers without loss. A record is of a window of a second or two, so that a run can
-be looked at over time and two runs can be told apart beyond their noise.
+a microsecond to minutes and add up across workers without loss. A record is of a window of a second or two, so that a
+run can be looked at over time and two runs can be told apart beyond their noise.
 """
 
 from collections import Counter

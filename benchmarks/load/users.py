@@ -35,7 +35,7 @@ def _(environment: Any, **_: Any) -> None:
     grpc.experimental.gevent.init_gevent()
     measuring = environment.measuring = Measuring(options_of(environment.parsed_options))
     alone = not isinstance(environment.runner, MasterRunner | WorkerRunner)
-    environment.events.test_start.add_listener(lambda **_: measuring.begin())
+    environment.events.test_start.add_listener(measuring.begin)
     environment.events.report_to_master.add_listener(lambda client_id, data: measuring.report(data))
     environment.events.worker_report.add_listener(lambda client_id, data: measuring.take(client_id, data))
 

@@ -29,8 +29,8 @@ def keep_large_blocks_apart() -> None:
     """Have C's heap ask the system for each large block and give it back when it is freed, where the heap is glibc's.
 
     Left alone, glibc raises the size that counts as large, up to 32 MiB, whenever such a block is freed. Those of the
-    next rebuild then come from heaps that never shrink, one for every few threads: 30 MiB more after each rebuild. To be
-    called before anything large is allocated.
+    next rebuild then come from heaps that never shrink, one for every few threads: 30 MiB more after each rebuild.
+    To be called before anything large is allocated.
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is not None:

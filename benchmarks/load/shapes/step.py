@@ -1,4 +1,4 @@
-"""Steps to saturation: the same number of users more every so often, until there are enough for any server to give way."""
+"""Steps to saturation: as many users more every so often, until there are enough for any server to give way."""
 
 from locust import LoadTestShape
 
