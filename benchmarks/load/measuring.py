@@ -41,15 +41,15 @@ class Measuring:
         self.cores.clear()
         self._began = time.monotonic(), time.process_time()
 
-    def report(self, message: dict[str, Any]) -> None:
+    def report(self, client_id: str, data: dict[str, Any]) -> None:
         """Put what was measured into a worker's message to its master."""
-        message[_KEY] = {"recorded": self.own.taken(), "cores": self._used()}
+        data[_KEY] = {"recorded": self.own.taken(), "cores": self._used()}
 
-    def take(self, name: str, message: Mapping[str, Any]) -> None:
+    def take(self, client_id: str, data: Mapping[str, Any]) -> None:
         """Take it out of a worker's message."""
-        if _KEY in message:
-            self.all.add(Recorder.of(message[_KEY]["recorded"]))
-            self.cores[name] = message[_KEY]["cores"]
+        if _KEY in data:
+            self.all.add(Recorder.of(data[_KEY]["recorded"]))
+            self.cores[client_id] = data[_KEY]["cores"]
 
     def _used(self) -> float:
         wall_s, cpu_s = (

@@ -12,12 +12,13 @@ STAGES: Final = ("preprocess", "queue", "encode", "search")
 COLOURS: Final = ("#4c78a8", "#f58518", "#54a24b", "#b279a2", "#9d9da1")
 
 STYLE: Final = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1080px; margin: 2rem auto; padding: 0 1rem; color: #222 }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1080px; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.6rem } h2 { font-size: 1.15rem; margin-top: 2.2rem } svg { max-width: 100%; height: auto }
-table { border-collapse: collapse; font-size: 13px; width: 100% } 
+table { border-collapse: collapse; font-size: 13px; width: 100% }
 th { text-align: right; border-bottom: 2px solid #888 }
 td { text-align: right; border-bottom: 1px solid #ddd; padding: .25rem .5rem; font-variant-numeric: tabular-nums }
-th:first-child, td:first-child { text-align: left } .bad { color: #b00020; font-weight: 600 } .big { font-size: 1.25rem }
+th:first-child, td:first-child { text-align: left }
+.bad { color: #b00020; font-weight: 600 } .big { font-size: 1.25rem }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(460px, 1fr)); gap: 1rem } .note { color: #666 }
 """
 
@@ -30,8 +31,9 @@ def html(document: Mapping[str, Any]) -> str:
     parts = [
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>clipsearch under load</title>',
         f"<style>{STYLE}</style><h1>clipsearch under load</h1>",
-        f'<p class="big">With p99 within {document["objective_ms"]:g} ms and less than 0.1 % failed: <b>{rate}</b>.</p>',
-        f"<p>A closed loop did {document['capacity']:,.1f} calls a second. The steps below are open loops: calls are due "
+        f'<p class="big">With p99 within {document["objective_ms"]:g} ms and less than 0.1 % failed: ',
+        f"<b>{rate}</b>.</p>",
+        f"<p>A closed loop did {document['capacity']:,.1f} calls a second. The steps are open loops: calls are due "
         "whether or not those before were answered, and latencies count from when a call was due.</p>",
         f"<h2>Steps</h2>{_steps_table(steps)}",
         f'<div class="plots">{"".join(f"<figure>{_svg(draw, steps)}</figure>" for draw in PLOTS)}</div>',

@@ -109,7 +109,8 @@ def _say(name: str, step: dict[str, Any]) -> None:
     bound = f"; THE GENERATOR WAS THE BOTTLENECK: {signs}" if signs else ""
     print(
         f"{name}: offered {step['offered']:,.1f}/s, answered {step['answered']:,.1f}/s, "
-        f"p50 {latency.get('50', 0):,.1f} ms, p99 {latency.get('99', 0):,.1f} ms, {100 * step['failed_share']:.2f} % failed{bound}",
+        f"p50 {latency.get('50', 0):,.1f} ms, p99 {latency.get('99', 0):,.1f} ms, "
+        f"{100 * step['failed_share']:.2f} % failed{bound}",
         file=sys.stderr,
         flush=True,
     )

@@ -36,8 +36,8 @@ def _(environment: Any, **_: Any) -> None:
     measuring = environment.measuring = Measuring(options_of(environment.parsed_options))
     alone = not isinstance(environment.runner, MasterRunner | WorkerRunner)
     environment.events.test_start.add_listener(measuring.begin)
-    environment.events.report_to_master.add_listener(lambda client_id, data: measuring.report(data))
-    environment.events.worker_report.add_listener(lambda client_id, data: measuring.take(client_id, data))
+    environment.events.report_to_master.add_listener(measuring.report)
+    environment.events.worker_report.add_listener(measuring.take)
 
     def quitting(**_: Any) -> None:
         if isinstance(environment.runner, WorkerRunner):

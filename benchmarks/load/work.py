@@ -1,5 +1,6 @@
 """What users ask for: texts of a Zipf distribution, pictures, vectors, filters, items to write; made from a seed."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -43,8 +44,7 @@ class Work:
 
     def __post_init__(self) -> None:
         # The same texts and pictures for all users, drawn in an order of each user's own.
-        self._texts = captions(TEXTS, 0)
-        self._pictures = photographs(self.sizes.side)
+        self._texts, self._pictures = _texts(), _pictures(self.sizes.side)
         self._random = Random(self.seed)
         self._shares = np.cumsum(zipf_shares(len(self._texts), self.sizes.zipf))
 
@@ -97,6 +97,17 @@ class Work:
         return common_pb2.Embedding(float16=(vector / np.linalg.norm(vector)).astype("<f2").tobytes())
 
 
+@functools.cache
+def _texts() -> Sequence[str]:
+    return captions(TEXTS, 0)
+
+
+@functools.cache
+def _pictures(side: int) -> Sequence[bytes]:
+    return photographs(side)
+
+
+@functools.cache
 def zipf_shares(count: int, exponent: float) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
     """Return how often each of so many is drawn, by rank, float64 [count]; the k-th as ``k ** -exponent``."""
     shares = np.arange(1, count + 1, dtype=np.float64) ** -exponent
