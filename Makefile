@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-ui lint types unit proto proto-check docs walk clean
+.PHONY: demo test test-ui bench bench-compare lint types unit proto proto-check docs walk clean
 
 # The demo needs no torch: it uses the exported bundle that lies in the repository.
 demo: $(VENV)/.demo
@@ -32,6 +32,14 @@ test-ui: $(VENV)/.dev
 	tests/ui/find_chromium.sh
 	$(BIN)/python -m pytest tests/ui --ui-screenshots docs/images/ui
 
+# Load in steps on a server of the sample model: build/load/load.html. ARGS are options of benchmarks/load/run.py.
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.load.run $(ARGS)
+
+# What changed between two runs: make bench-compare A=before/load.json B=after/load.json
+bench-compare: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.load.compare $(A) $(B)
+
 # Regenerates clipsearch.v1 from proto/.
 proto: $(VENV)/.dev
 	PYTHON=$(BIN)/python proto/generate.sh
@@ -55,6 +63,10 @@ $(VENV)/bin/python:
 
 $(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) --editable '.[demo]'
+	touch $@
+
+$(VENV)/.bench: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[bench,demo]'
 	touch $@
 
 # torch first and pinned: other requirements would pull in another build of it.

@@ -15,6 +15,7 @@ from docs.generator.cli import cli_reference
 from docs.generator.endurance import endurance_table
 from docs.generator.errors import errors_table
 from docs.generator.gpu import gpu_encoders_table
+from docs.generator.load import load_table
 from docs.generator.models import gate_table, precisions_table
 from docs.generator.peers import peers_table
 from docs.generator.protos import read_api
@@ -213,6 +214,7 @@ TABLES: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("docs/gpu.md", "gpu_encoders", gpu_encoders_table),
     ("docs/index.md", "growth", growth_table),
     ("docs/ingest.md", "rejects", rejects_table),
+    ("docs/load-testing.md", "load", load_table),
     ("docs/monitoring.md", "metrics", metrics.markdown_table),
     ("docs/operating.md", "collections", collection_table),
     ("docs/operating.md", "models", model_table),

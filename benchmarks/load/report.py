@@ -18,6 +18,7 @@ table { border-collapse: collapse; font-size: 13px; width: 100% }
 th { text-align: right; border-bottom: 2px solid #888 }
 td { text-align: right; border-bottom: 1px solid #ddd; padding: .25rem .5rem; font-variant-numeric: tabular-nums }
 th:first-child, td:first-child { text-align: left }
+.pairs td { text-align: left }
 .bad { color: #b00020; font-weight: 600 } .big { font-size: 1.25rem }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(460px, 1fr)); gap: 1rem } .note { color: #666 }
 """
@@ -109,7 +110,10 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _pairs(values: Mapping[str, Any]) -> str:
-    return _table(["", ""], [[_told(str(name)), _told(str(value))] for name, value in values.items()])
+    rows = "".join(
+        f"<tr><td>{_told(str(name))}</td><td>{_told(str(value))}</td></tr>" for name, value in values.items()
+    )
+    return f'<table class="pairs">{rows}</table>'
 
 
 def _told(text: str) -> str:
