@@ -23,6 +23,10 @@ from clipsearch.telemetry.meters import Stage
 MOST_LONE_THREADS = 8
 """A short text has no work for more; every operator would only wait for more threads."""
 
+IN_FLIGHT_ON_GPU = 2
+"""Batches of one tower: one is computed while the next is staged, which made two fifths more of large ones on an H200
+(`benchmarks/results/gpu/encoders.json`, "two in flight")."""
+
 WRITES, WRITE_ITEMS = 256, 4096
 """Most calls, and most items, that share one transaction: enough for a disk flush not to count, and few enough for
 nobody to wait long for the others."""
@@ -58,13 +62,15 @@ def lone_threads(settings: Settings) -> int:
 
 
 def encoder_workers(settings: Settings, encoders: Encoders) -> int:
-    """Workers of each encoder lane: enough for all cores on a CPU, one on a GPU, which runs one batch at a time.
+    """Workers of each encoder lane: enough for all cores on a CPU, two on a GPU.
 
-    One as well for small towers: there, fewer and larger batches serve more.
+    One for small towers on a CPU: there, fewer and larger batches serve more.
     """
     if settings.encoder_workers:
         return settings.encoder_workers
-    if encoders.device == "cuda" or encoders.small:
+    if encoders.device == "cuda":
+        return IN_FLIGHT_ON_GPU
+    if encoders.small:
         return 1
     return max(1, settings.cores // encoder_threads(settings))
 
@@ -104,7 +110,11 @@ def wire_lanes(settings: Settings, encoders: Encoders, telemetry: Telemetry, *, 
         text=lane("text", run_text, text_policy, "encode"),
         image=lane("image", run_image, image_policy, "encode", settings.image_lane_mib * MIB),
         search=lane("search", run_search, search_policy, "search") if with_data else None,
-        write=lane("write", write_batch, policy(WRITES, WRITE_ITEMS), "write") if with_data else None,
+        write=lane("write", write_batch, policy(IN_FLIGHT_ON_GPU = 2
+"""Batches of one tower: one is computed while the next is staged, which made two fifths more of large ones on an H200
+(`benchmarks/results/gpu/encoders.json`, "two in flight")."""
+
+WRITES, WRITE_ITEMS), "write") if with_data else None,
     )
 
 
