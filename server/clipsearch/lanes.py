@@ -110,11 +110,7 @@ def wire_lanes(settings: Settings, encoders: Encoders, telemetry: Telemetry, *, 
         text=lane("text", run_text, text_policy, "encode"),
         image=lane("image", run_image, image_policy, "encode", settings.image_lane_mib * MIB),
         search=lane("search", run_search, search_policy, "search") if with_data else None,
-        write=lane("write", write_batch, policy(IN_FLIGHT_ON_GPU = 2
-"""Batches of one tower: one is computed while the next is staged, which made two fifths more of large ones on an H200
-(`benchmarks/results/gpu/encoders.json`, "two in flight")."""
-
-WRITES, WRITE_ITEMS), "write") if with_data else None,
+        write=lane("write", write_batch, policy(WRITES, WRITE_ITEMS), "write") if with_data else None,
     )
 
 
