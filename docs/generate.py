@@ -200,6 +200,7 @@ TABLES: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("docs/benchmarks.md", "index", index_table),
     ("docs/benchmarks.md", "live", lambda: lines_table("live_catalogue")),
     ("docs/benchmarks.md", "peers", peers_table),
+    ("docs/benchmarks.md", "roofline", lambda: lines_table("roofline")),
     ("docs/benchmarks.md", "serving", lambda: lines_table("serving")),
     ("docs/catalogue.md", "faults", faults_table),
     ("docs/cli.md", "cli", cli_reference),
