@@ -16,24 +16,24 @@ def add_to(parser: Any) -> None:
     """Add the options to Locust's parser; each can be set in the environment, too."""
 
     def add(name: str, default: object, text: str, **more: Any) -> None:
-        variable = f"CLIPSEARCH_LOAD_{name.upper().replace('-', '_')}"
-        parser.add_argument(f"--{name}", default=default, env_var=variable, help=f"{text} [{default}]", **more)
+        variable = f"CLIPSEARCH_LOAD_{name.removeprefix('--').upper().replace('-', '_')}"
+        parser.add_argument(name, default=default, env_var=variable, help=f"{text} [{default}]", **more)
 
-    add("arrivals", "poisson", "when calls are due: an open loop, or closed", choices=list(get_args(Arrivals)))
-    add("rate", 5.0, "calls a second of each user, in an open loop", type=float)
-    add("deadline-ms", 2000.0, "of each call", type=float)
-    add("mix", MIX, "what MixUser asks for, and how often")
-    add("batch-items", 32, "inputs of a batch and of a stream", type=int)
-    add("picture-side", 512, "pixels of the pictures' edges", type=int)
-    add("top-k", 10, "hits of a search", type=int)
-    add("zipf", 1.1, "exponent of how often texts repeat; 0: all alike", type=float)
-    add("vector-size", 128, "components of vectors that are written: the model's dimension", type=int)
-    add("collection", "", "to search and to write")
-    add("call-seed", 0, "of requests and arrivals", type=int)
-    add("in-flight", 256, "most calls of a user at once; beyond, they count as UNSENT", type=int)
-    add("most-lag-ms", 25.0, "p99 of how late calls are sent; beyond, the generator was the bottleneck", type=float)
-    add("window-s", 1.0, "length of what is recorded together", type=float)
-    add("record", "", "file to write what was measured to, as JSON")
+    add("--arrivals", "poisson", "when calls are due: an open loop, or closed", choices=list(get_args(Arrivals)))
+    add("--rate", 5.0, "calls a second of each user, in an open loop", type=float)
+    add("--deadline-ms", 2000.0, "of each call", type=float)
+    add("--mix", MIX, "what MixUser asks for, and how often")
+    add("--batch-items", 32, "inputs of a batch and of a stream", type=int)
+    add("--picture-side", 512, "pixels of the pictures' edges", type=int)
+    add("--top-k", 10, "hits of a search", type=int)
+    add("--zipf", 1.1, "exponent of how often texts repeat; 0: all alike", type=float)
+    add("--vector-size", 128, "components of vectors that are written: the model's dimension", type=int)
+    add("--collection", "", "to search and to write")
+    add("--call-seed", 0, "of requests and arrivals", type=int)
+    add("--in-flight", 256, "most calls of a user at once; beyond, they count as UNSENT", type=int)
+    add("--most-lag-ms", 25.0, "p99 of how late calls are sent; beyond, the generator was the bottleneck", type=float)
+    add("--window-s", 1.0, "length of what is recorded together", type=float)
+    add("--record", "", "file to write what was measured to, as JSON")
 
 
 @dataclass(frozen=True, slots=True)
