@@ -115,7 +115,7 @@ def _contender(kind: str, bundle: Path, data: Path, work: Path) -> Iterator[Cont
         endpoint = f"http://{address}/metrics"
         flags += ["--metrics-listen", address]
     if "access log" in kind:
-        flags += ["--access-log", "true", "--log-format", "json"]
+        flags += ["--access-log", "--log-format", "json"]
     copied = _copy(data, work, kind)
     with clipsearch(bundle, work / "logs" / f"telemetry-{KINDS.index(kind)}.log", data=copied, flags=flags) as server:
         yield Contender(server, endpoint)

@@ -1,6 +1,8 @@
 """The server under test, in a process of its own, and the bare one it is compared with."""
 
+import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,7 +45,7 @@ def clipsearch(
     And but for the cache of queries: a benchmark repeats a few of them, and would measure little else.
     ``credentials`` are those of a client, where the flags turn TLS on.
 
-    Raises clipsearch.client.DeadlineExceeded where it does not within two minutes; its log says why.
+    Raises RuntimeError where it does not within two minutes, or has ended; its log says why.
     """
     arguments = ["--bundle", str(bundle), "--device", "cpu", "--log-level", "warning", "--query-cache-mib", "0", *flags]
     if data is not None:
@@ -51,7 +53,7 @@ def clipsearch(
     address = f"127.0.0.1:{free_port()}"
     with child([sys.executable, "-m", "clipsearch", "serve", "--listen", address, *arguments], log) as process:
         with Client(address, credentials=credentials) as client:
-            client.wait_until_ready(START_LIMIT_S)
+            _wait_until_ready(client, process, log)
         yield Served(address, process.pid, log, "http" if credentials is None else "https")
 
 
@@ -62,5 +64,16 @@ def bare(log: Path) -> Iterator[Served]:
     program = Path(__file__).with_name("bare_server.py")
     with child([sys.executable, "-P", str(program), address], log) as process:
         with Client(address) as client:
-            client.wait_until_ready(START_LIMIT_S)
+            _wait_until_ready(client, process, log)
         yield Served(address, process.pid, log)
+
+
+def _wait_until_ready(client: Client, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    """Return once the server reports SERVING; raises RuntimeError where it ended instead, or takes too long."""
+    deadline = time.monotonic() + START_LIMIT_S
+    while not client.ready(timeout=START_LIMIT_S):
+        if process.poll() is not None:
+            raise RuntimeError(f"the server ended with {process.returncode}; {log} says why")
+        if time.monotonic() >= deadline:
+            raise RuntimeError(f"the server did not report SERVING within {START_LIMIT_S:.0f} s; see {log}")
+        time.sleep(0.1)
