@@ -13,7 +13,8 @@ the copy and the switch.
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from clipsearch import succession
@@ -133,22 +134,17 @@ class ModelSwap:
         takeovers = _takeovers(old, new)
         for takeover in takeovers.values():
             takeover.catch_up(report)
+        with old.frozen():  # what has only one of its two writes behind it is not missing
+            self._catch_up(takeovers, report)
         _check_complete(takeovers, allow_missing=allow_missing)
         _index(new, report)
-        with old.frozen():
+        with old.frozen(), self._for_good():
             _same_names(old, new)
             # A collection that was made again meanwhile is another one.
             takeovers = {name: _same(takeovers.get(name), one) for name, one in _takeovers(old, new).items()}
-            for name, takeover in takeovers.items():
-                takeover.catch_up(report, {item_id for where, item_id in set(self._serving.under_way) if where == name})
+            self._catch_up(takeovers, report)
             _check_complete(takeovers, allow_missing=allow_missing)
-            for takeover in takeovers.values():
-                # Callers that wait for their writes by their sequence numbers must not wait for ever.
-                takeover.successor.skip_to(takeover.current.view.seq)
-            succession.promote(old.root, list(takeovers))
-            old.succeeded()
-            self._models.serve(encoders, staged)
-            self._staged = self._serving.staged = None
+            self._switch(takeovers, old, encoders, staged)
         assert staged.searcher is not None, "there are collections"
         assert before.searcher is not None, "there are collections"
         staged.searcher.watch(before.searcher)
@@ -157,6 +153,30 @@ class ModelSwap:
         sizes = {name: takeover.successor.view.size for name, takeover in takeovers.items()}
         parts = [PromotedCollection(name, sizes[name], len(one.missing)) for name, one in takeovers.items()]
         return Promoted(before.facts, staged.facts, parts)
+
+    def _switch(self, takeovers: Mapping[str, Takeover], old: DataDirectory, encoders: Encoders, staged: Model) -> None:
+        for takeover in takeovers.values():
+            # Callers that wait for their writes by their sequence numbers must not wait for ever.
+            takeover.successor.skip_to(takeover.current.view.seq)
+        succession.promote(old.root, list(takeovers))
+        old.succeeded()
+        self._models.serve(encoders, staged)
+        self._staged = self._serving.staged = None
+
+    def _catch_up(self, takeovers: Mapping[str, Takeover], report: Report) -> None:
+        """Inside ``frozen``: compare the rest, without what is under way."""
+        under_way = set(self._serving.under_way)
+        for name, takeover in takeovers.items():
+            takeover.catch_up(report, {item_id for where, item_id in under_way if where == name})
+
+    @contextmanager
+    def _for_good(self) -> Iterator[None]:
+        """Let second writes that fail inside this fail their calls: nobody will look for what is missing any more."""
+        self._serving.promoting = True
+        try:
+            yield
+        finally:
+            self._serving.promoting = False
 
     def unstage(self, report: Report) -> None:
         """Let go of the staged model, if there is one, and delete its collections, those of an earlier run as well."""

@@ -30,23 +30,26 @@ class Takeover:
         self.current, self.successor = current, successor
         self.missing: set[str] = set()
         """Ids of items that the successor has no vector of, or an older one."""
+        self._unsettled: Set[str] = frozenset()
+        """Ids of items that were under way the last time."""
         self._first_row = first_row
         self._seq = self._next_row = self._next_successor_row = 0
 
     def catch_up(self, report: Report, under_way: Set[str] = frozenset()) -> None:
-        """Compare what was written since the last time, and what was missing then, and correct what can be.
+        """Compare what was written since the last time, and what was missing or under way then; correct what can be.
 
-        Items ``under_way`` are left to whoever writes them. Raises what ``report`` raises, and StorageFull or
-        StorageFailed where the corrections cannot be written.
+        Items ``under_way`` are left to whoever writes them, and compared the next time. Raises what ``report`` raises,
+        and StorageFull or StorageFailed where the corrections cannot be written.
         """
         reader = self.current.reader
         # Before the rows, so that what comes in between is seen again rather than not at all.
         seq = reader.seq()
         rows, removed = reader.rows_since(self._next_row), reader.removed_since(self._seq)
-        again = self.missing - under_way
-        self.missing = set()
+        again = self.missing | self._unsettled
+        self.missing, self._unsettled = set(), under_way
         for ids in _blocks(sorted(again)):
             self._compare(ids, under_way)
+            self._delete_strangers(ids, under_way)
         done = 0
         for some in _blocks(rows.tolist()):
             self._compare(reader.ids(some), under_way)

@@ -73,15 +73,6 @@ class Held:
         self._go.set()
 
 
-def eventually(holds: Callable[[], bool]) -> None:
-    """Wait for what another thread is about to do."""
-    tick, left = threading.Event(), int(LIMIT_S / 0.01)
-    while not holds():
-        left -= 1
-        assert left, "it never came to hold"
-        tick.wait(0.01)
-
-
 def learned(running: Running, lane: Lane[Any, Any], seconds: float) -> None:
     """Have a lane believe that each item takes so long."""
     done = threading.Event()

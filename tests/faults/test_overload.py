@@ -15,9 +15,10 @@ from clipsearch.client import Client
 from clipsearch.client.retry import RetryPolicy
 from clipsearch.v1 import embedding_pb2 as pb
 from clipsearch.v1.embedding_pb2_grpc import EmbeddingServiceStub
-from tests.faults.held_server import CALLER, LIMIT_S, Held, eventually, learned, refusal, serving, text
+from tests.faults.held_server import CALLER, LIMIT_S, Held, learned, refusal, serving, text
 from tests.faults.test_process_faults import picture
 from tests.integration.support import Running
+from tests.waiting import eventually
 
 OVERLOAD = {"QUEUE_FULL", "CALLER_OVER_SHARE", "DEADLINE_UNREACHABLE"}
 

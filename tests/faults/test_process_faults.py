@@ -17,7 +17,8 @@ from clipsearch.v1 import catalogue_pb2, search_pb2
 from clipsearch.v1 import embedding_pb2 as pb
 from clipsearch.v1.catalogue_pb2_grpc import CatalogueServiceStub
 from clipsearch.v1.search_pb2_grpc import SearchServiceStub
-from tests.faults.held_server import LIMIT_S, Held, change_encoder, eventually, serving, text
+from tests.faults.held_server import LIMIT_S, Held, change_encoder, serving, text
+from tests.waiting import eventually
 
 COLLECTION = "shop"
 

@@ -2,19 +2,26 @@
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from clipsearch import succession
+from clipsearch.catalogue.mutations import Mutation
 from clipsearch.cli.shell import shell
 from clipsearch.client import Client, ClientError, FailedPrecondition, InvalidArgument, NewItem, NotFound
+from clipsearch.collection import Collection
+from clipsearch.errors import StorageFailed
 from clipsearch.settings import Settings
 from tests.integration.bundles import Bundles
 from tests.integration.support import Running
 from tests.integration.swap_support import LIMIT_S, Callers, serving
+from tests.waiting import eventually
 
 
 def run(*arguments: object) -> str:
@@ -116,6 +123,42 @@ def _staged(bundles: Bundles, pictures: list[Path], tmp_path: Path) -> Iterator[
         yield client
 
 
+@dataclass(frozen=True)
+class Filled:
+    """A server with twelve items in collections of two models, the second of them staged."""
+
+    client: Client
+    old: Collection
+    new: Collection
+    under_way: Mapping[tuple[str, str], int]
+
+    @contextmanager
+    def upserting(self, item_id: str, picture: Path) -> Iterator[list[object]]:
+        """Write an item beside what is done inside this; afterwards its results are there."""
+        results: list[object] = []
+        thread = threading.Thread(
+            target=lambda: results.extend(self.client.catalogue.upsert([NewItem(item_id, image=picture)]).results)
+        )
+        thread.start()
+        yield results
+        thread.join(LIMIT_S)
+        assert not thread.is_alive()
+
+
+@pytest.fixture(name="filled")
+def _filled(bundles: Bundles, pictures: list[Path], tmp_path: Path) -> Iterator[Filled]:
+    with serving(bundles, tmp_path / "data") as (running, client):
+        fill(client, pictures)
+        client.models.stage("other").wait(LIMIT_S)
+        fill(client, pictures, "default@next")
+        models = running.app.models.serving
+        assert models.staged is not None
+        assert models.staged.data is not None
+        yield Filled(
+            client, models.data.collection("default"), models.staged.data.collection("default"), models.under_way
+        )
+
+
 def test_what_is_missing_is_named_and_only_left_behind_on_demand(staged: Client, pictures: list[Path]) -> None:
     fill(staged, pictures[:9], "default@next")
     error = refused(lambda: staged.models.promote().wait(LIMIT_S), "COLLECTIONS_INCOMPLETE")
@@ -210,39 +253,79 @@ def test_one_model_is_staged_at_a_time(staged: Client, bundles: Bundles) -> None
     assert staged.catalogue.collections() == ["default", "default@next"]
 
 
+@pytest.mark.parametrize("which", ["first", "second"])
 def test_a_write_that_is_under_way_at_the_switch_lands_in_what_serves_afterwards(
-    bundles: Bundles, pictures: list[Path], tmp_path: Path
+    filled: Filled, pictures: list[Path], which: str
 ) -> None:
-    with serving(bundles, tmp_path / "data") as (running, client):
-        fill(client, pictures)
-        client.models.stage("other").wait(LIMIT_S)
-        fill(client, pictures, "default@next")
-        assert running.app.data is not None
-        old = running.app.data.collection("default")
-        arrived, promoted = threading.Event(), threading.Event()
-        write = old.write
+    arrived, promoted = threading.Event(), threading.Event()
+    collection = filled.old if which == "first" else filled.new
+    write = collection.write
 
-        def held(mutations: object) -> object:
-            arrived.set()
-            assert promoted.wait(LIMIT_S)
-            return write(mutations)  # type: ignore[arg-type]
+    def held(mutations: Sequence[Mutation]) -> object:
+        arrived.set()
+        assert promoted.wait(LIMIT_S)
+        return write(mutations)
 
-        old.write = held  # type: ignore[method-assign, assignment]
-        with Callers(lambda: None) as callers:
-            callers.let_each_make(1)
-            answer: list[object] = []
-            thread = threading.Thread(
-                target=lambda: answer.extend(client.catalogue.upsert([NewItem("late", image=pictures[2])]).results)
-            )
-            thread.start()
-            assert arrived.wait(LIMIT_S)
-            client.models.promote().wait(LIMIT_S)
-            promoted.set()
-            thread.join(LIMIT_S)
-        assert answer == ["created"]
-        item = client.catalogue.get_item("late", with_embedding=True)
-        assert item.vector is not None
-        assert item.vector @ client.embed_image(pictures[2]).vector > 0.999
+    collection.write = held  # type: ignore[method-assign, assignment]
+    with filled.upserting("late", pictures[2]) as answer:
+        assert arrived.wait(LIMIT_S)
+        filled.client.models.promote().wait(LIMIT_S)
+        promoted.set()
+    assert answer == ["created"]
+    assert is_stored(filled.client, "late", pictures[2])
+
+
+def test_a_second_write_that_fails_when_nobody_looks_any_more_is_made_again(
+    filled: Filled, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrived, decided = threading.Event(), threading.Event()
+    first, write, promote = filled.old.write, filled.new.write, succession.promote
+    asked: list[Sequence[Mutation]] = []
+
+    def counted(mutations: Sequence[Mutation]) -> object:
+        asked.append(mutations)
+        return first(mutations)
+
+    def failing(mutations: Sequence[Mutation]) -> object:
+        filled.new.write = write  # type: ignore[method-assign]
+        arrived.set()
+        assert decided.wait(LIMIT_S)
+        raise StorageFailed("the disk is gone for a moment")
+
+    def promoting(root: Path, replaced: Sequence[str]) -> None:
+        decided.set()
+        eventually(lambda: not filled.under_way or len(asked) == 2)
+        promote(root, replaced)
+
+    filled.old.write, filled.new.write = counted, failing  # type: ignore[method-assign, assignment]
+    monkeypatch.setattr(succession, "promote", promoting)
+    with filled.upserting("late", pictures[2]) as answer:
+        assert arrived.wait(LIMIT_S)
+        filled.client.models.promote().wait(LIMIT_S)
+    assert answer == ["created"]
+    assert is_stored(filled.client, "late", pictures[2])
+
+
+def test_a_second_write_that_failed_before_is_missing(filled: Filled, pictures: list[Path]) -> None:
+    write = filled.new.write
+
+    def failing(mutations: Sequence[Mutation]) -> object:
+        filled.new.write = write  # type: ignore[method-assign]
+        raise StorageFailed("the disk is gone for a moment")
+
+    filled.new.write = failing  # type: ignore[method-assign, assignment]
+    with filled.upserting("late", pictures[2]) as answer:
+        pass
+    assert answer == ["created"]
+    error = refused(lambda: filled.client.models.promote().wait(LIMIT_S), "COLLECTIONS_INCOMPLETE")
+    assert "default lacks 1 (late)" in error.message
+
+
+def is_stored(client: Client, item_id: str, picture: Path) -> bool:
+    """Whether the item is there with a vector by the model that serves."""
+    item = client.catalogue.get_item(item_id, with_embedding=True)
+    assert item.vector is not None
+    return bool(item.vector @ client.embed_image(picture).vector > 0.999)
 
 
 def test_commands_say_what_they_did(bundles: Bundles, pictures: list[Path], tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ class Mirror:
     async def upsert(self, to: Where, items: Sequence[NewItem | ClipsearchError], call: Call) -> None:
         """Embed items that were written with the staged model, and write them there.
 
-        Raises ModelReplaced where that fails and the staged model serves by now.
+        Raises ModelReplaced where that fails and the staged model serves by now, or is about to.
         """
         try:
             made = await embed_items(self._embed, [_translatable(item) for item in items], to.model, self._limits, call)
@@ -80,7 +80,7 @@ class Mirror:
             self._left_out(to, error)
 
     def _left_out(self, to: Where, error: ClipsearchError) -> None:
-        if self._serving.model is to.model:
+        if self._serving.promoting or self._serving.model is to.model:
             raise ModelReplaced("another model took over meanwhile", metadata={"collection": to.collection.name})
         logger.warning(
             "collection %s: a write could not be repeated for the staged model: %s", to.collection.name, error.message

@@ -82,6 +82,8 @@ class Serving:
         """The model that is to take over, with collections of its own; None where there is none."""
         self.under_way: Counter[tuple[str, str]] = Counter()
         """Collections and ids of items that are being written to the collections of both models just now."""
+        self.promoting = False
+        """Whether the staged model takes over this very moment, and will not be asked again what it lacks."""
 
     @property
     def data(self) -> DataDirectory:

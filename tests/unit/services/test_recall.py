@@ -1,7 +1,6 @@
 """Live recall: what is sampled, what is measured, and that nobody is kept waiting."""
 
 import threading
-import time
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from clipsearch.index.live import LiveIndex
 from clipsearch.index.view import View
 from clipsearch.services.recall import WAITING, QueryKind, RecallMonitor, Sample, measure
 from tests.unit.index.small_index import DIMENSION, small_ivfpq, units
+from tests.waiting import eventually
 
 N = 600
 VECTORS = units(np.random.default_rng(5), N)
@@ -78,7 +78,7 @@ def test_what_is_offered_is_measured_and_kept_apart_by_collection_and_kind(view:
         one = sample(view, query)
         wanted, found = wanted + measure(one)[0], found + measure(one)[1]
         monitor.offer(one)
-    wait_until(lambda: monitor.measured("c")[QueryKind.TEXT].queries == 10 if monitor.measured("c") else False)
+    eventually(lambda: monitor.measured("c")[QueryKind.TEXT].queries == 10 if monitor.measured("c") else False)
     measured = monitor.measured("c")
     assert set(measured) == {QueryKind.TEXT}
     assert measured[QueryKind.TEXT].recall == pytest.approx(found / wanted)
@@ -94,7 +94,7 @@ def test_what_cannot_be_measured_is_logged_and_the_next_one_is(view: View, caplo
     monitor = RecallMonitor(1.0)
     monitor.offer(Sample("c", QueryKind.IMAGE, view, np.zeros(3, np.float32), np.zeros(0, np.float32), 10, None))
     monitor.offer(sample(view, QUERIES[0]))
-    wait_until(lambda: bool(monitor.measured("c")))
+    eventually(lambda: bool(monitor.measured("c")))
     assert "could not be measured" in caplog.text
     assert set(monitor.measured("c")) == {QueryKind.TEXT}
     monitor.stop()
@@ -114,11 +114,3 @@ def test_nobody_waits_for_a_slow_measurement(view: View) -> None:
         monitor.offer(Sample("c", QueryKind.TEXT, slow, QUERIES[0], np.zeros(0, np.float32), 10, None))
     gate.set()
     monitor.stop()
-
-
-def wait_until(condition: Any) -> None:
-    patience = threading.Event()
-    until = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < until, "it was never measured"
-        patience.wait(0.005)
