@@ -22,7 +22,7 @@ from docs.generator.protos import read_api
 from docs.generator.results import lines_table, measured_on, result
 from docs.generator.security import shows_a_cost
 from docs.generator.sizing import collection_table, model_table
-from docs.generator.tuning import batch_table, concurrency_table, idle_table, recall_table, writes_table
+from docs.generator.tuning import batch_table, concurrency_table, cpu_table, idle_table, recall_table, writes_table
 
 ROOT = Path(__file__).parents[1]
 
@@ -225,6 +225,7 @@ TABLES: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("docs/settings.md", "settings", markdown_table),
     ("docs/tuning.md", "batches", batch_table),
     ("docs/tuning.md", "concurrency", concurrency_table),
+    ("docs/tuning.md", "cpu", cpu_table),
     ("docs/tuning.md", "idle", idle_table),
     ("docs/tuning.md", "recall", recall_table),
     ("docs/tuning.md", "writes", writes_table),

@@ -6,6 +6,7 @@ EMBED_TEXT = "/clipsearch.v1.EmbeddingService/EmbedText"
 EMBED_IMAGE = "/clipsearch.v1.EmbeddingService/EmbedImage"
 BATCH_EMBED = "/clipsearch.v1.EmbeddingService/BatchEmbed"
 SEARCH = "/clipsearch.v1.SearchService/Search"
+GET_MODEL = "/clipsearch.v1.EmbeddingService/GetModel"
 
 HEADERS = ("content-type: application/grpc", "te: trailers")
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from benchmarks.harness.report import number
-from docs.generator.results import result
+from docs.generator.results import measured_on, result
 
 PRECISIONS = ("fp32", "int8")
 TOWERS = {"text": "texts/s", "image": "pictures/s"}
@@ -70,3 +70,18 @@ def writes_table() -> str:
     return (
         "\n".join(["| | items/s |", "| --- | ---: |", *(f"| {name} | {lines[name]:,.0f} |" for name in names)]) + "\n"
     )
+
+
+def cpu_table() -> str:
+    """The processor time of a call by the parts of the server, in microseconds; the lanes' together."""
+    kinds: dict[str, dict[str, float]] = {}
+    for line in result("cpu_parts")["lines"]:
+        costs = kinds.setdefault(line["section"], {})
+        part = "lanes" if line["name"].endswith(" lane") else line["name"]
+        costs[part] = costs.get(part, 0.0) + line["value"]["median"]
+    columns = ("event loop", "lanes", "decoders", "gRPC's and other threads", "all")
+    lines = [f"| µs of CPU a call | {' | '.join(columns)} |", f"| --- |{' ---: |' * len(columns)}"]
+    for name, costs in kinds.items():
+        cells = (f"{costs[part]:,.0f}" if part in costs else "" for part in columns)
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return measured_on(result("cpu_parts")["environment"]) + "\n".join(lines) + "\n"

@@ -172,6 +172,7 @@ class App:
             queries=self.queries,
             data=lambda: self.data,
             serving=lambda: self._server.serving,
+            decoders=self.decoding.pids,
         )
         self.metrics_port = self.telemetry.start(sources)
         self.port = await self._server.start()

@@ -60,6 +60,11 @@ class Decoding:
             for isolated in self._processes.values():
                 isolated.start(self.count)
 
+    def pids(self) -> list[int]:
+        """Return the ids of the processes there are."""
+        with self._lock:
+            return [pid for isolated in self._processes.values() for pid in isolated.pids]
+
     def stop(self) -> None:
         """End threads and processes, once nobody needs them any more."""
         self.threads.shutdown()

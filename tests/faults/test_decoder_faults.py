@@ -29,8 +29,7 @@ def server() -> Iterator[Running]:
 
 
 def decoders(running: Running) -> list[int]:
-    assert running.app.decoding.isolated is not None
-    return running.app.decoding.isolated.pids
+    return running.app.decoding.pids()
 
 
 def test_a_decoder_killed_mid_request_fails_that_picture_with_unavailable_and_no_other(server: Running) -> None:

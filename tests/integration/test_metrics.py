@@ -29,8 +29,10 @@ from clipsearch.errors import ConfigError
 from clipsearch.settings import Settings
 from clipsearch.telemetry import metrics
 from clipsearch.telemetry.requests import HEADER
+from tests.integration.ingesting import jpeg
 from tests.integration.support import SAMPLE_BUNDLE, Running
 from tests.unit.promql import OTHERS, VALUES
+from tests.waiting import eventually
 
 JOBS = {"rebuild", "snapshot", "import", "export", "model"}
 
@@ -137,6 +139,25 @@ def test_calls_that_the_gate_refuses_are_counted_and_named(tmp_path: Path) -> No
     assert seen.total("clipsearch_requests_total", method="unknown", code="UNAUTHENTICATED") == 2
     assert seen.total("clipsearch_requests_total") == 3, "names that strangers make up get no series of their own"
     assert dict(caught.value.trailing_metadata())[HEADER]  # type: ignore[attr-defined]
+
+
+def test_processor_time_is_told_by_part_and_is_that_of_the_work_done(tmp_path: Path) -> None:
+    parts = "clipsearch_cpu_seconds_total"
+    with Running(_settings(tmp_path / "data", query_cache_mib=0)) as running, Client(running.address) as client:
+        before = _look(running)
+        for n in range(100):
+            client.embed_text(f"thing {n}")
+        eventually(lambda: _look(running).total(parts, part="event_loop") > before.total(parts, part="event_loop"))
+        texts = _look(running)
+        assert texts.total(parts, part="text_lane") > before.total(parts, part="text_lane")
+        for part in ("image_lane", "search_lane", "write_lane"):
+            assert texts.total(parts, part=part) == before.total(parts, part=part), part
+        picture = jpeg(0, side=2000)
+        while (now := _look(running)).total(parts, part="decoders") < texts.total(parts, part="decoders") + 0.1:
+            client.embed_image(picture)
+        assert now.total(parts, part="image_lane") > texts.total(parts, part="image_lane")
+    own = now.total(parts) - now.total(parts, part="decoders")
+    assert own <= now.total("process_cpu_seconds_total"), "this process's, which has the tests' threads as well"
 
 
 def test_lanes_and_stages_add_up(watched: Running) -> None:

@@ -100,6 +100,7 @@ class Lane(Generic[Item, Output]):
         self._stopping = False
         self._gathering: Gathering | None = None
         self._last_run_s = 0.0
+        self._cpu_s = [0.0] * workers
         self._loop: asyncio.AbstractEventLoop | None = None
         self._threads = [
             threading.Thread(target=self._work, args=(n,), name=f"{name}-lane-{n}", daemon=True) for n in range(workers)
@@ -167,6 +168,10 @@ class Lane(Generic[Item, Output]):
         began = [one.began for one in self.forecast.running if one is not None]
         return self._clock() - min(began) if began else 0.0
 
+    def cpu_s(self) -> float:
+        """Processor time that the workers had by the end of their last batches, in seconds."""
+        return sum(self._cpu_s)
+
     def _arrived(self) -> None:
         """Gather what is on its way before the workers are let at the queue."""
         if self._gathering is not None:
@@ -207,6 +212,7 @@ class Lane(Generic[Item, Output]):
         outputs, whole = self._compute(batch)
         self.forecast.running[worker] = None
         self._to_loop(self._deliver, batch, outputs, running, self._clock(), whole)
+        self._cpu_s[worker] = time.thread_time()
         return True
 
     def _next(self) -> Taken[Item, Answer[Output]] | None:

@@ -25,6 +25,7 @@ from clipsearch.services.operations import Operations
 from clipsearch.services.query_cache import QueryCache
 from clipsearch.services.recall import LiveRecall, QueryKind, RecallMonitor
 from clipsearch.telemetry import metrics as m
+from clipsearch.telemetry.decoder_cpu import DecoderCpu
 from clipsearch.telemetry.device import DeviceMemory
 from clipsearch.telemetry.histogram import Histogram
 from clipsearch.telemetry.loop_lag import LoopLag
@@ -54,6 +55,8 @@ class Sources:
     queries: QueryCache
     data: Callable[[], DataDirectory | None]
     serving: Callable[[], bool]
+    decoders: Callable[[], Sequence[int]]
+    """Process ids of the decoders there are."""
 
 
 class ServerCollector(Collector):
@@ -61,6 +64,7 @@ class ServerCollector(Collector):
 
     def __init__(self, meters: Meters, sources: Sources) -> None:
         self._meters, self._sources = meters, sources
+        self._decoder_cpu = DecoderCpu(sources.decoders)
         self._devices = DeviceMemory() if sources.encoders().device == "cuda" else None
 
     def collect(self) -> Iterator[Metric]:
@@ -127,11 +131,20 @@ class ServerCollector(Collector):
         running = [job.about.kind for job in self._sources.operations.all() if not job.done.is_set()]
         yield m.JOBS.family(((kind,), running.count(kind)) for kind in _JOBS)
         yield m.LOOP_LAG.histograms([((), [self._meters.loop_lag.seconds])])
+        yield m.CPU.family(self._cpu())
         yield m.SERVING.family([((), self._sources.serving())])
         yield m.DEVICE_MEMORY.family(self._devices.read() if self._devices else ())
         encoders = self._sources.encoders()
         manifest = encoders.manifest
         yield m.BUILD.family([((__version__, encoders.device, manifest.precision, manifest.weight_hash[:12]), 1.0)])
+
+    def _cpu(self) -> Iterator[tuple[tuple[str], float]]:
+        yield ("event_loop",), self._meters.loop_lag.cpu_s
+        for lane in self._sources.lanes:
+            yield (f"{lane.name}_lane",), lane.cpu_s()
+        decoders = self._decoder_cpu.read()
+        if decoders is not None:
+            yield ("decoders",), decoders
 
 
 _JOBS = ("rebuild", "snapshot", "import", "export", "model")

@@ -1,9 +1,10 @@
-"""How late the event loop is: a timer that should have run is asked how long it waited.
+"""How late the event loop is, and how busy: a timer that should have run is asked how long it waited.
 
 A loop that is late answers nothing in time, health included, and no other figure tells: each stage looks as usual.
 """
 
 import asyncio
+import time
 from typing import Final
 
 from clipsearch.telemetry.histogram import Histogram
@@ -17,6 +18,8 @@ class LoopLag:
 
     def __init__(self) -> None:
         self.seconds = Histogram(LAG_SECONDS)
+        self.cpu_s = 0.0
+        """Processor time that the loop's thread had when the timer ran last, in seconds."""
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -31,4 +34,5 @@ class LoopLag:
 
     def _ran(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
         self.seconds.observe(max(0.0, loop.time() - due))
+        self.cpu_s = time.thread_time()
         self._timer = loop.call_later(EVERY_S, self._ran, loop, loop.time() + EVERY_S)

@@ -149,6 +149,13 @@ JOBS = Declared("clipsearch_jobs_running", "gauge", ("kind",), "Long operations 
 LOOP_LAG = Declared(
     "clipsearch_event_loop_lag_seconds", "histogram", (), "How late the event loop ran a timer, four times a second."
 )
+CPU = Declared(
+    "clipsearch_cpu_seconds_total",
+    "counter",
+    ("part",),
+    "Processor time by part: event_loop, the workers of each lane (text_lane, ...), and decoders, which are processes. "
+    "What else process_cpu_seconds_total has are the threads of gRPC, ONNX Runtime and FAISS.",
+)
 SERVING = Declared("clipsearch_serving", "gauge", (), "1 while health says SERVING.")
 DEVICE_MEMORY = Declared(
     "clipsearch_device_memory_bytes",
