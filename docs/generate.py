@@ -17,7 +17,7 @@ from docs.generator.errors import errors_table
 from docs.generator.gpu import gpu_encoders_table
 from docs.generator.load import load_table
 from docs.generator.models import gate_table, precisions_table
-from docs.generator.peers import peers_table
+from docs.generator.peers import peers_summary, peers_table
 from docs.generator.protos import read_api
 from docs.generator.results import lines_table, measured_on, result
 from docs.generator.security import shows_a_cost
@@ -231,6 +231,7 @@ TABLES: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("docs/tuning.md", "writes", writes_table),
     ("README.md", "figures", quality_table),
     ("README.md", "speed", speed_table),
+    ("README.md", "peers", peers_summary),
 )
 """Which page holds what, between which markers, and what makes it."""
 

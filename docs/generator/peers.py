@@ -2,14 +2,40 @@
 
 from typing import Any
 
+from benchmarks.harness.report import number
 from benchmarks.peers.figures import tables
 from docs.generator.results import measured_on, result
+
+OURS = "clipsearch"
 
 
 def peers_table() -> str:
     """Where and how it was measured, the versions, a table for texts and one for pictures, and who is missing why."""
     found = result("peers")
     return measured_on(found["environment"]) + how(found["settings"]) + tables(found)
+
+
+def peers_summary() -> str:
+    """What README shows of it: throughput of both towers beside ours, and memory, most texts first."""
+    found = result("peers")
+    summary = found["summary"]
+    ours = summary[OURS]["towers"]
+    lines = [
+        f"| {found['settings']['precision']} ViT-B/32, saturated | texts/s | of ours | pictures/s | of ours | MiB |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, one in sorted(summary.items(), key=lambda entry: -_rate(entry[1]["towers"], "text")):
+        cells = []
+        for tower in ("text", "image"):
+            known = tower in one["towers"]
+            rate = _rate(one["towers"], tower) if known else 0.0
+            cells += [number(rate), f"{rate / _rate(ours, tower):.2f}"] if known else ["", ""]
+        lines.append(f"| {name} | {' | '.join(cells)} | {one['peak_mib']['median']:,.0f} |")
+    return "\n".join(lines) + "\n"
+
+
+def _rate(towers: dict[str, Any], tower: str) -> float:
+    return float(towers[tower]["per_second"]["median"])
 
 
 def how(settings: dict[str, Any]) -> str:
