@@ -1,6 +1,7 @@
 """The metrics of a real server, as Prometheus and ``clipsearch top`` get them."""
 
 import asyncio
+import errno
 import os
 import pty
 import select
@@ -220,15 +221,14 @@ def test_the_live_view_goes_on_until_it_is_interrupted_and_leaves_its_last_frame
         seen = _read_until(ours, lambda text: text.count("SERVING") >= 3)
         assert "\x1b[?1049h" in seen, "on the terminal's other screen"
         process.send_signal(signal.SIGINT)
-        last = _read_until(ours, lambda text: "default " in text.rpartition("\x1b[?1049l")[2]).rpartition(
-            "\x1b[?1049l"
-        )[2]
+        last = _read_to_the_end(ours).rpartition("\x1b[?1049l")[2]
         assert process.wait(timeout=30) == 0
     finally:
         process.kill()
         process.wait()
         os.close(ours)
     assert "SERVING" in last
+    assert "default " in last
     assert "Traceback" not in last
 
 
@@ -239,6 +239,25 @@ def _read_until(terminal: int, enough: Callable[[str], bool]) -> str:
         assert select.select([terminal], [], [], 30.0)[0], text
         text += os.read(terminal, 65536).decode(errors="replace")
     return text
+
+
+def _read_to_the_end(terminal: int) -> str:
+    """What is written to a terminal until nobody has it open any more; a writer waits for whoever does not read it all.
+
+    Fails after half a minute without anything.
+    """
+    parts = []
+    while True:
+        assert select.select([terminal], [], [], 30.0)[0], parts
+        try:
+            part = os.read(terminal, 65536)
+        except OSError as error:
+            if error.errno != errno.EIO:  # how Linux says that it has been closed
+                raise
+            part = b""
+        if not part:
+            return b"".join(parts).decode(errors="replace")
+        parts.append(part)
 
 
 def test_top_of_nothing_says_so(unused_port: int) -> None:
