@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import termios
+import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -215,7 +216,10 @@ def test_the_live_view_goes_on_until_it_is_interrupted_and_leaves_its_last_frame
     ours, its = pty.openpty()
     termios.tcsetwinsize(its, (40, 80))
     command = [sys.executable, "-m", "clipsearch", "top", "--every", "0.1", "--metrics", _endpoint(watched)]
+    # Whoever starts the tests in the background may have had interrupts ignored, which programs inherit.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, stdin=its, stdout=its, stderr=its)
+    signal.signal(signal.SIGINT, before)
     os.close(its)
     try:
         seen = _read_until(ours, lambda text: text.count("SERVING") >= 3)
@@ -244,11 +248,13 @@ def _read_until(terminal: int, enough: Callable[[str], bool]) -> str:
 def _read_to_the_end(terminal: int) -> str:
     """What is written to a terminal until nobody has it open any more; a writer waits for whoever does not read it all.
 
-    Fails after half a minute without anything.
+    Fails after half a minute.
     """
     parts = []
+    until = time.monotonic() + 30.0
     while True:
-        assert select.select([terminal], [], [], 30.0)[0], parts
+        left_s = until - time.monotonic()
+        assert left_s > 0 and select.select([terminal], [], [], left_s)[0], "it goes on"
         try:
             part = os.read(terminal, 65536)
         except OSError as error:
