@@ -8,7 +8,6 @@ take turns; a bare grpc.aio servicer that returns ten fixed hits is one of them.
 """
 
 import argparse
-import json
 import signal
 import sys
 import time
@@ -23,7 +22,7 @@ from harness.figures import summarise
 from harness.h2load import Load, bodies_on_disk, drive
 from harness.models import ROOT, SAMPLE_BUNDLE, sample
 from harness.process import cpu_s, free_port, settle
-from harness.report import Line, as_json, table
+from harness.report import Line, publish
 from harness.sections.search import by_text, by_vector, texts
 from harness.server import Served, bare, clipsearch
 from harness.wire import EMBED_IMAGE, EMBED_TEXT, GET_MODEL, SEARCH, frame
@@ -134,10 +133,7 @@ def main() -> None:
     console = Console(stderr=True, highlight=False, style="dim")
     lines = measure(arguments.rounds, arguments.seconds, arguments.work.resolve(), console)
     settings = {"rounds": arguments.rounds, "seconds": arguments.seconds, "in_flight": STREAMS}
-    document = {"environment": facts, "settings": settings, "lines": as_json(lines)}
-    arguments.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    screen = Console()
-    screen.print(table(lines, "processor time of a call"), width=None if screen.is_terminal else 140)
+    publish(lines, "processor time of a call", facts, settings, arguments.out)
 
 
 if __name__ == "__main__":

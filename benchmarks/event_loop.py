@@ -7,7 +7,6 @@ docs/decisions/0008-event-loop.md.
 import argparse
 import asyncio
 import gc
-import json
 import shutil
 import signal
 import sys
@@ -20,11 +19,10 @@ from harness.figures import ratios, summarise
 from harness.h2load import Load, Measured, bodies_on_disk, drive
 from harness.models import ROOT, SAMPLE_BUNDLE, sample
 from harness.process import settle
-from harness.report import Line, as_json, table
+from harness.report import Line, publish
 from harness.sections.search import by_text, by_vector, texts
 from harness.server import Served, clipsearch
 from harness.wire import SEARCH
-from rich.console import Console
 
 from clipsearch import garbage
 from clipsearch.app import App
@@ -119,10 +117,7 @@ def main() -> None:
     lines = [*calls(arguments.rounds, arguments.seconds, arguments.work.resolve())]
     lines += asyncio.run(collections(arguments.rounds))
     settings = {"rounds": arguments.rounds, "seconds": arguments.seconds}
-    document = {"environment": facts, "settings": settings, "lines": as_json(lines)}
-    arguments.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    screen = Console()
-    screen.print(table(lines, "event loop and collector"), width=None if screen.is_terminal else 140)
+    publish(lines, "event loop and collector", facts, settings, arguments.out)
 
 
 if __name__ == "__main__":

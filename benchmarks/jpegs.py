@@ -6,7 +6,6 @@ so these are not what a trained model would say, but they are as sensitive. See 
 """
 
 import argparse
-import json
 import signal
 import sys
 import time
@@ -21,9 +20,8 @@ import simplejpeg
 from harness.facts import environment
 from harness.figures import summarise
 from harness.models import ROOT, TOKENIZER, MissingInput, random_bundle
-from harness.report import Line, as_json, table
+from harness.report import Line, publish
 from PIL import Image
-from rich.console import Console
 from skimage import data as photographs
 
 from clipsearch.encoders.load import load_encoders
@@ -171,10 +169,7 @@ def main() -> None:
     rule = encoders.manifest.preprocess
     by_name = ways(lambda n: PillowPreprocessor(rule, SIDE, ImageLimits(jpeg_oversampling=n)))
     lines = [*costs(by_name, arguments.rounds), *changes(by_name, encoders.image.encode)]
-    document = {"environment": facts, "settings": {"rounds": arguments.rounds}, "lines": as_json(lines)}
-    arguments.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    screen = Console()
-    screen.print(table(lines, "JPEGs to pixels"), width=None if screen.is_terminal else 140)
+    publish(lines, "JPEGs to pixels", facts, {"rounds": arguments.rounds}, arguments.out)
 
 
 if __name__ == "__main__":

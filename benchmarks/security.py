@@ -6,7 +6,6 @@ added to each shows most; the load comes from h2load, as in serving.py.
 """
 
 import argparse
-import json
 import resource
 import shutil
 import signal
@@ -25,12 +24,11 @@ from harness.figures import percentile, ratios, summarise
 from harness.h2load import Load, Measured, bodies_on_disk, drive
 from harness.models import ROOT, SAMPLE_BUNDLE, sample
 from harness.process import cpu_s, settle
-from harness.report import Line, as_json, table
+from harness.report import Line, publish
 from harness.sections.search import by_vector
 from harness.server import Served, clipsearch
 from harness.wire import SEARCH
 from harness.workload import photographs
-from rich.console import Console
 
 from clipsearch.access.file import editing
 from clipsearch.access.keys import new_key
@@ -212,10 +210,7 @@ def main() -> None:
     lines = decoding(arguments.rounds, arguments.seconds, arguments.threads)
     lines += calls(arguments.rounds, arguments.seconds, arguments.work.resolve())
     settings = {"rounds": arguments.rounds, "seconds": arguments.seconds, "threads": arguments.threads}
-    document = {"environment": facts, "settings": settings, "lines": as_json(lines)}
-    arguments.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    screen = Console()
-    screen.print(table(lines, "what safety costs"), width=None if screen.is_terminal else 140)
+    publish(lines, "what safety costs", facts, settings, arguments.out)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
 """What a run says: lines with targets, as a table for people, JSON for machines, and Markdown for the documentation."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
+from rich.console import Console
 from rich.table import Table
 
 from .figures import Summary
@@ -84,3 +87,14 @@ def markdown_rows(lines: Iterable[Line]) -> list[str]:
 def as_json(lines: Sequence[Line]) -> list[dict[str, Any]]:
     """Return the lines as plain values."""
     return [{**asdict(line), "verdict": line.verdict} for line in lines]
+
+
+def publish(
+    lines: Sequence[Line], title: str, environment: Mapping[str, Any], settings: Mapping[str, Any], out: Path
+) -> None:
+    """Write a run's figures, where and how they were measured to ``out``, and show them as a table."""
+    document = {"environment": environment, "settings": settings, "lines": as_json(lines)}
+    out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    screen = Console()
+    # Not a terminal: wide enough that no figure is broken over lines.
+    screen.print(table(lines, title), width=None if screen.is_terminal else 140)

@@ -140,8 +140,10 @@ class Filled:
             target=lambda: results.extend(self.client.catalogue.upsert([NewItem(item_id, image=picture)]).results)
         )
         thread.start()
-        yield results
-        thread.join(LIMIT_S)
+        try:
+            yield results
+        finally:
+            thread.join(LIMIT_S)
         assert not thread.is_alive()
 
 
