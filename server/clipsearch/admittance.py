@@ -8,7 +8,7 @@ from clipsearch.access.file import read_keys
 from clipsearch.access.keys import Keyring
 from clipsearch.errors import ConfigError
 from clipsearch.rpc.gate import Gate
-from clipsearch.rpc.tls import Certificates, TlsFiles
+from clipsearch.rpc.tls import Certificates, TlsFiles, read_pem
 from clipsearch.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -20,16 +20,17 @@ class Admittance:
     def __init__(self, settings: Settings) -> None:
         """Raises ConfigError where a file is not usable."""
         self._keys_file = settings.keys_file
-        self.certificates = None if (tls := _tls_files(settings)) is None else Certificates(tls)
+        self._tls_files = _tls_files(settings)
+        self.certificates = None if self._tls_files is None else Certificates(read_pem(self._tls_files))
         keyring = None if settings.keys_file is None else _keyring(settings.keys_file, None)
         closes = keyring is not None or not settings.admin_rpcs
         self.gate = Gate(keyring, admin=settings.admin_rpcs) if closes else None
 
     def reload(self) -> None:
         """Read certificates and keys again; what is not usable is logged, and what was in force then still is."""
-        if self.certificates is not None:
+        if self.certificates is not None and self._tls_files is not None:
             try:
-                self.certificates.reload()
+                self.certificates.replace(read_pem(self._tls_files))
                 logger.info("read the certificates again; connections from now on see them")
             except ConfigError as error:
                 logger.error("the certificates stay as they were: %s", error.message)

@@ -24,7 +24,8 @@ from clipsearch.rpc.model import ModelServicer
 from clipsearch.rpc.observed import Observation
 from clipsearch.rpc.operations import OperationsServicer
 from clipsearch.rpc.search import SearchServicer
-from clipsearch.rpc.server import RpcOptions, RpcServer
+from clipsearch.rpc.server import RpcServer
+from clipsearch.rpc.transport import TransportLimits, TransportOptions
 from clipsearch.services.build_index import Derivation, TextEmbedder
 from clipsearch.services.catalogue import CatalogueService
 from clipsearch.services.embed import EmbedService
@@ -139,14 +140,15 @@ class App:
                 exports=settings.exports,
             )
         return RpcServer(
-            RpcOptions(
+            TransportOptions(
                 settings.listen,
-                max_message_bytes=settings.max_message_bytes,
-                max_metadata_bytes=settings.max_metadata_bytes,
-                max_concurrent_streams=settings.max_concurrent_streams,
+                TransportLimits(
+                    settings.max_message_bytes, settings.max_metadata_bytes, settings.max_concurrent_streams
+                ),
                 certificates=self.admittance.certificates,
                 gate=self.admittance.gate,
-                reflection=settings.reflection,
+                fronts=settings.fronts,
+                event_loop=settings.event_loop,
             ),
             EmbeddingServicer(embed, settings.stream_window),
             SearchServicer(search),
@@ -155,6 +157,7 @@ class App:
             operations=OperationsServicer(self.operations),
             observation=Observation(self.telemetry.requests, settings.caller_header),
             interceptors=[tracing.interceptor(), AsGenerators()] if (tracing := self.telemetry.tracing) else [],
+            reflects=settings.reflection,
         )
 
     async def start(self) -> None:
@@ -197,6 +200,7 @@ class App:
 
     def _hang_up(self) -> None:
         self.admittance.reload()
+        self._server.renew_certificates()
         if self._server.serving:
             self._read_bundle()
         else:

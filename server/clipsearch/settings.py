@@ -160,6 +160,13 @@ class Settings(BaseSettings):
         description="OTLP/gRPC endpoint that spans are sent to, such as http://localhost:4317; none: what "
         "OTEL_EXPORTER_OTLP_ENDPOINT says, or no traces.",
     )
+    fronts: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="Processes that take calls in and send answers out, so that gRPC has cores of its own; 0: none, "
+        "the server does it itself.",
+    )
     event_loop: EventLoopKind = Field(
         "auto",
         description="The event loop that serves: `uvloop`, Python's own `asyncio`, or `auto`, uvloop where installed.",
@@ -199,6 +206,8 @@ class Settings(BaseSettings):
                 f"max_batch_items ({self.max_batch_items}) must be at most three quarters of lane_capacity "
                 f"({self.lane_capacity}), or a full batch could never be admitted"
             )
+        if self.fronts > 1 and self.listen.startswith(_UNIX):
+            raise ValueError(f"fronts ({self.fronts}) must be at most 1 on unix: sockets, which processes cannot share")
         if self.max_image_bytes >= self.max_message_bytes:
             raise ValueError("max_image_bytes must be below max_message_bytes, or such a picture could never arrive")
         return self

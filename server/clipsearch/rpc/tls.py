@@ -23,42 +23,55 @@ class TlsFiles:
     client_ca: Path | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Pem:
+    """What such files hold."""
+
+    chain: bytes
+    key: bytes
+    client_ca: bytes | None
+
+    def configuration(self) -> grpc.ServerCertificateConfiguration:
+        """Return it as gRPC takes it."""
+        return grpc.ssl_server_certificate_configuration([(self.key, self.chain)], self.client_ca)
+
+
+def read_pem(files: TlsFiles) -> Pem:
+    """Read certificates; raises ConfigError where they are not usable."""
+    chain, key = _read(files.cert), _read(files.key)
+    client_ca = None if files.client_ca is None else _read(files.client_ca)
+    _check(files)
+    if chain != _read(files.cert) or key != _read(files.key):
+        raise ConfigError(f"{files.cert} and {files.key} were being replaced; read them again when that is done")
+    return Pem(chain, key, client_ca)
+
+
 class Certificates:
     """The certificates that are served now. Not for several threads, but gRPC's own may ask at any time."""
 
-    def __init__(self, files: TlsFiles) -> None:
-        """Raises ConfigError where the files are not usable."""
-        self._files = files
-        self._current = self._served = _configuration(files)
+    def __init__(self, pem: Pem) -> None:
+        self.pem = pem
+        self._served = pem
 
     def credentials(self) -> grpc.ServerCredentials:
         """Return what to open a port with. Without the certificate it needs, a client's handshake fails."""
         return grpc.dynamic_ssl_server_credentials(
-            self._current,
+            self.pem.configuration(),
             self._fetch,  # type: ignore[arg-type]  # may return None, which the stubs do not know
-            require_client_authentication=self._files.client_ca is not None,
+            require_client_authentication=self.pem.client_ca is not None,
         )
 
-    def reload(self) -> None:
-        """Read the files again for connections to come; raises ConfigError, and then what was served still is."""
-        self._current = _configuration(self._files)
+    def replace(self, pem: Pem) -> None:
+        """Serve other certificates to connections to come."""
+        self.pem = pem
 
     def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
         """Called by gRPC at each handshake, on a thread of its own; None: as before."""
-        current = self._current
-        if current is self._served:
+        pem = self.pem
+        if pem is self._served:
             return None
-        self._served = current
-        return current
-
-
-def _configuration(files: TlsFiles) -> grpc.ServerCertificateConfiguration:
-    chain, key = _read(files.cert), _read(files.key)
-    roots = None if files.client_ca is None else _read(files.client_ca)
-    _check(files)
-    if chain != _read(files.cert) or key != _read(files.key):
-        raise ConfigError(f"{files.cert} and {files.key} were being replaced; read them again when that is done")
-    return grpc.ssl_server_certificate_configuration([(key, chain)], roots)
+        self._served = pem
+        return pem.configuration()
 
 
 def _check(files: TlsFiles) -> None:

@@ -1,0 +1,65 @@
+"""The methods that are served, in the place where generated code registers them with a server of gRPC's own."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import grpc
+from grpc import aio
+
+# In quotes: grpc's classes are generic for type checkers only.
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Found: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
+Find: TypeAlias = Callable[[Any], Awaitable[Found]]
+
+
+@dataclass(frozen=True, slots=True)
+class CallDetails(grpc.HandlerCallDetails):
+    """What interceptors are shown of a call."""
+
+    method: str
+    """Its full name, ``/package.Service/Method``."""
+    invocation_metadata: tuple[tuple[str, str | bytes], ...]
+
+
+class Methods:
+    """Finds a method's handler, by way of the interceptors, as ``grpc.aio`` does."""
+
+    def __init__(self, interceptors: Sequence[aio.ServerInterceptor]) -> None:
+        """The first of the interceptors is asked first."""
+        self._handlers: dict[str, Handler] = {}
+        self._find: Find = self._registered
+        for interceptor in reversed(interceptors):
+            self._find = _through(interceptor, self._find)
+        self._plain = not interceptors
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Nothing: what generated code says here it says again to ``add_registered_method_handlers``."""
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: dict[str, Handler]) -> None:
+        """Register the methods of a service."""
+        self._handlers |= {f"/{service_name}/{name}": handler for name, handler in method_handlers.items()}
+
+    def names(self, *, single: bool) -> list[str]:
+        """Return the full names of the methods with one message each way, or of all others."""
+        return [
+            name
+            for name, handler in self._handlers.items()
+            if single is not (handler.request_streaming or handler.response_streaming)
+        ]
+
+    async def find(self, method: str, metadata: Sequence[tuple[str, str | bytes]]) -> Found:
+        """Return what answers a call, None where there is no such method."""
+        if self._plain:
+            return self._handlers.get(method)
+        return await self._find(CallDetails(method, tuple(metadata)))
+
+    async def _registered(self, details: Any) -> Found:
+        return self._handlers.get(details.method)
+
+
+def _through(interceptor: aio.ServerInterceptor, find: Find) -> Find:
+    async def found(details: Any) -> Found:
+        return await interceptor.intercept_service(find, details)
+
+    return found
