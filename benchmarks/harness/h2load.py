@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -153,12 +153,10 @@ def drive(
     headers: Sequence[str] = (),
     *,
     protocol: Protocol = GRPC,
-    server_cpu_s: Callable[[int], float] = cpu_s,
 ) -> Measured:
     """Load ``url`` with one h2load per body at once; raises LoadError unless all answers were right.
 
-    ``server_cpu_s`` reads the CPU seconds of a server by its process id; of servers with several processes it is to
-    read them all.
+    ``server_pid`` is the process that started all others of the server.
     """
     sizes = [probe(url, body, headers, protocol) for body in bodies]
     options = ["-c", str(load.clients), "-m", str(load.streams), "-D", _ms(load.seconds)]
@@ -167,7 +165,7 @@ def drive(
         commands = [[*_command(url, body, headers, protocol), *options] for body in bodies]
         fleet = [stack.enter_context(_started(command)) for command in commands]
         time.sleep(load.warm_up_s)
-        server, generators = _cores(lambda: server_cpu_s(server_pid), fleet, load.seconds)
+        server, generators = _cores(server_pid, fleet, load.seconds)
         limit_s = load.seconds + load.warm_up_s + 30.0
         outputs = [process.communicate(timeout=limit_s)[0] for process in fleet]
     reports = [parse(output) for output in outputs]
@@ -184,16 +182,14 @@ def _ms(seconds: float) -> str:
     return f"{round(1000 * seconds)}ms"
 
 
-def _cores(
-    server_cpu_s: Callable[[], float], fleet: Sequence["subprocess.Popen[str]"], seconds: float
-) -> tuple[float, float]:
+def _cores(server_pid: int, fleet: Sequence["subprocess.Popen[str]"], seconds: float) -> tuple[float, float]:
     """Cores used by the server and by the fleet, in the middle of the time that is counted."""
     time.sleep(0.05 * seconds)
-    started, server, generators = time.monotonic(), server_cpu_s(), sum(cpu_s(process.pid) for process in fleet)
+    started, server, generators = time.monotonic(), cpu_s(server_pid), sum(cpu_s(process.pid) for process in fleet)
     time.sleep(0.85 * seconds)
     elapsed = time.monotonic() - started
     return (
-        (server_cpu_s() - server) / elapsed,
+        (cpu_s(server_pid) - server) / elapsed,
         (sum(cpu_s(process.pid) for process in fleet) - generators) / elapsed,
     )
 

@@ -5,11 +5,10 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+import psutil
 
 
 @contextmanager
@@ -43,16 +42,32 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def family(pid: int) -> list[psutil.Process]:
+    """Return a process and its descendants; those that end meanwhile are left out."""
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
 def cpu_s(pid: int) -> float:
-    """Return the CPU seconds that a process has used, all threads, user and system; in steps of 10 ms."""
-    # The command's name, field 2, may hold spaces and parentheses; what follows the last one is regular.
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+    """Return the CPU seconds that a process and its living descendants used, user and system, in steps of 10 ms."""
+    total = 0.0
+    for one in family(pid):
+        with suppress(psutil.NoSuchProcess):
+            times = one.cpu_times()
+            total += times.user + times.system
+    return total
 
 
 def resident_bytes(pid: int) -> int:
-    """Return the resident memory of a process."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
+    """Return the resident memory of a process and its living descendants; what several share counts for each."""
+    total = 0
+    for one in family(pid):
+        with suppress(psutil.NoSuchProcess):
+            total += one.memory_info().rss
+    return total
 
 
 def settle(pids: Sequence[int], limit_s: float = 10.0) -> None:

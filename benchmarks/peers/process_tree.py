@@ -11,30 +11,9 @@ from typing import Self
 
 import psutil
 
-from benchmarks.harness.process import child
+from benchmarks.harness.process import child, cpu_s, family
 
 SAMPLE_S = 0.5
-
-
-def family(pid: int) -> list[psutil.Process]:
-    """Return the process and its descendants; those that end meanwhile are left out."""
-    try:
-        root = psutil.Process(pid)
-        return [root, *root.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
-
-
-def tree_cpu_s(pid: int) -> float:
-    """Return the CPU seconds, user and system, that the living processes of a tree have used; in steps of 10 ms."""
-    total = 0.0
-    for one in family(pid):
-        try:
-            times = one.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        total += times.user + times.system
-    return total
 
 
 def tree_bytes(pid: int) -> int:
@@ -55,9 +34,9 @@ def calm_down(pid: int, limit_s: float = 15.0) -> bool:
     """
     deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline:
-        before = tree_cpu_s(pid)
+        before = cpu_s(pid)
         time.sleep(0.2)
-        if tree_cpu_s(pid) - before < 0.1:
+        if cpu_s(pid) - before < 0.1:
             return True
     return False
 
@@ -69,7 +48,7 @@ def others_cpu_s(pid: int) -> float:
     """
     machine = psutil.cpu_times()
     own = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    ours = sum(one.ru_utime + one.ru_stime for one in own) + tree_cpu_s(pid)
+    ours = sum(one.ru_utime + one.ru_stime for one in own) + cpu_s(pid)
     return float(machine.user + machine.nice + machine.system) - ours
 
 

@@ -19,7 +19,7 @@ from benchmarks.peers.contenders import Call, Peer, Tower
 from benchmarks.peers.figures import FRACTIONS
 from benchmarks.peers.inputs import KINDS, Inputs
 from benchmarks.peers.parity import check
-from benchmarks.peers.process_tree import Bystanders, PeakMemory, calm_down, running, tree_cpu_s
+from benchmarks.peers.process_tree import Bystanders, PeakMemory, calm_down, running
 from benchmarks.peers.towers import Task
 
 START_LIMIT_S = 120.0
@@ -147,7 +147,7 @@ def _tower(server: Running, tower: Tower, inputs: Inputs, pace: Pace) -> TowerTu
         with Bystanders(server.pid) as others:
             measured = drive(
                 f"http://{server.address}{calls[0].path}", paths, load, server.pid, headers,
-                protocol=peer.protocol, server_cpu_s=tree_cpu_s,
+                protocol=peer.protocol,
             )  # fmt: skip
         turn = TowerTurn(
             measured.rate, measured.shares, measured.server_cores, measured.generator_cores, cosine, others.cores

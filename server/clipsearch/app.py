@@ -147,7 +147,7 @@ class App:
                 ),
                 certificates=self.admittance.certificates,
                 gate=self.admittance.gate,
-                fronts=settings.fronts,
+                fronts=settings.front_processes,
                 event_loop=settings.event_loop,
             ),
             EmbeddingServicer(embed, settings.stream_window),
@@ -176,6 +176,7 @@ class App:
             data=lambda: self.data,
             serving=lambda: self._server.serving,
             decoders=self.decoding.pids,
+            fronts=self._server.fronts,
         )
         self.metrics_port = self.telemetry.start(sources)
         self.port = await self._server.start()
@@ -200,7 +201,6 @@ class App:
 
     def _hang_up(self) -> None:
         self.admittance.reload()
-        self._server.renew_certificates()
         if self._server.serving:
             self._read_bundle()
         else:

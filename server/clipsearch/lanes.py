@@ -64,13 +64,13 @@ def lone_threads(settings: Settings) -> int:
 def encoder_workers(settings: Settings, encoders: Encoders) -> int:
     """Workers of each encoder lane: enough for all cores on a CPU, two on a GPU.
 
-    One for small towers on a CPU: there, fewer and larger batches serve more.
+    One for small towers on a CPU, if this process takes calls in as well: there, fewer and larger batches serve more.
     """
     if settings.encoder_workers:
         return settings.encoder_workers
     if encoders.device == "cuda":
         return IN_FLIGHT_ON_GPU
-    if encoders.small:
+    if encoders.small and not settings.front_processes:
         return 1
     return max(1, settings.cores // encoder_threads(settings))
 

@@ -20,6 +20,7 @@ from clipsearch.event_loop import EventLoopKind
 ENV_PREFIX = "CLIPSEARCH_"
 MIB = 2**20
 _UNIX = "unix:"
+MOST_FRONTS = 64
 
 
 class Settings(BaseSettings):
@@ -160,12 +161,10 @@ class Settings(BaseSettings):
         description="OTLP/gRPC endpoint that spans are sent to, such as http://localhost:4317; none: what "
         "OTEL_EXPORTER_OTLP_ENDPOINT says, or no traces.",
     )
-    fronts: int = Field(
-        0,
-        ge=0,
-        le=64,
+    fronts: int | Literal["auto"] = Field(
+        "auto",
         description="Processes that take calls in and send answers out, so that gRPC has cores of its own; 0: none, "
-        "the server does it itself.",
+        "the server does it itself; `auto`: 1, or 2 from 8 cores on, or none on a single one.",
     )
     event_loop: EventLoopKind = Field(
         "auto",
@@ -206,8 +205,11 @@ class Settings(BaseSettings):
                 f"max_batch_items ({self.max_batch_items}) must be at most three quarters of lane_capacity "
                 f"({self.lane_capacity}), or a full batch could never be admitted"
             )
-        if self.fronts > 1 and self.listen.startswith(_UNIX):
-            raise ValueError(f"fronts ({self.fronts}) must be at most 1 on unix: sockets, which processes cannot share")
+        if self.fronts != "auto" and not 0 <= self.fronts <= (1 if self.listen.startswith(_UNIX) else MOST_FRONTS):
+            raise ValueError(
+                f"fronts ({self.fronts}) must be between 0 and {MOST_FRONTS}, and at most 1 on a unix: socket, which "
+                "processes cannot share"
+            )
         if self.max_image_bytes >= self.max_message_bytes:
             raise ValueError("max_image_bytes must be below max_message_bytes, or such a picture could never arrive")
         return self
@@ -245,6 +247,15 @@ class Settings(BaseSettings):
         """Where spans go: the setting, or OpenTelemetry's own environment variables; None: nowhere."""
         standard = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
         return self.trace_endpoint or next((os.environ[name] for name in standard if os.environ.get(name)), None)
+
+    @property
+    def front_processes(self) -> int:
+        """How many fronts there are."""
+        if self.fronts != "auto":
+            return self.fronts
+        if self.cores == 1:
+            return 0
+        return 1 if self.cores < 8 or self.listen.startswith(_UNIX) else 2
 
     @property
     def cores(self) -> int:

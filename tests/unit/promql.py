@@ -39,7 +39,7 @@ VALUES: Mapping[str, frozenset[str]] = {
     "kind": frozenset({"real", "padding"}),
     "state": frozenset({"used", "total"}),
     "result": frozenset({"hit", "miss"}),
-    "part": frozenset({"event_loop", "text_lane", "image_lane", "search_lane", "write_lane", "decoders"}),
+    "part": frozenset({"event_loop", "text_lane", "image_lane", "search_lane", "write_lane", "decoders", "fronts"}),
 }
 """What the values of a label may be, where that is a closed set; a test of a real server compares."""
 

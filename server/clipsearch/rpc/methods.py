@@ -28,34 +28,35 @@ class Methods:
     def __init__(self, interceptors: Sequence[aio.ServerInterceptor]) -> None:
         """The first of the interceptors is asked first."""
         self._handlers: dict[str, Handler] = {}
+        self._generic: list[grpc.GenericRpcHandler] = []
         self._find: Find = self._registered
         for interceptor in reversed(interceptors):
             self._find = _through(interceptor, self._find)
         self._plain = not interceptors
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
-        """Nothing: what generated code says here it says again to ``add_registered_method_handlers``."""
+        """Register whatever these know; older generated code stops here."""
+        self._generic += handlers
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: dict[str, Handler]) -> None:
-        """Register the methods of a service."""
+        """Register the methods of a service, as newer generated code says it, so that they are found faster."""
         self._handlers |= {f"/{service_name}/{name}": handler for name, handler in method_handlers.items()}
 
-    def names(self, *, single: bool) -> list[str]:
-        """Return the full names of the methods with one message each way, or of all others."""
-        return [
-            name
-            for name, handler in self._handlers.items()
-            if single is not (handler.request_streaming or handler.response_streaming)
-        ]
+    def single(self) -> list[str]:
+        """Return the full names of those registered methods that have one message each way."""
+        return [name for name, handler in self._handlers.items() if handler.unary_unary is not None]
 
     async def find(self, method: str, metadata: Sequence[tuple[str, str | bytes]]) -> Found:
         """Return what answers a call, None where there is no such method."""
-        if self._plain:
-            return self._handlers.get(method)
+        if self._plain and (handler := self._handlers.get(method)) is not None:
+            return handler
         return await self._find(CallDetails(method, tuple(metadata)))
 
     async def _registered(self, details: Any) -> Found:
-        return self._handlers.get(details.method)
+        known = self._handlers.get(details.method)
+        if known is not None:
+            return known
+        return next((found for one in self._generic if (found := one.service(details)) is not None), None)
 
 
 def _through(interceptor: aio.ServerInterceptor, find: Find) -> Find:

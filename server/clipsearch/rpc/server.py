@@ -7,7 +7,7 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
 from grpc_health.v1.health import aio as aio_health
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from clipsearch.rpc.catalogue import CatalogueServicer
 from clipsearch.rpc.embedding import EmbeddingServicer
@@ -77,10 +77,11 @@ class RpcServer:
         self._health = aio_health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, services)
         if reflects:
-            reflection.enable_server_reflection(
-                (EMBEDDING, SEARCH, CATALOGUE, MODEL, OPERATIONS, HEALTH_SERVICE, reflection.SERVICE_NAME),
-                self._transport.registry,
-            )
+            listed = (EMBEDDING, SEARCH, CATALOGUE, MODEL, OPERATIONS, HEALTH_SERVICE, reflection.SERVICE_NAME)
+            # By hand, because ``enable_server_reflection`` takes any server but gRPC's own to be one with threads.
+            reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
+                reflection.aio.ReflectionServicer(listed), self._transport.registry
+            )  # type: ignore[no-untyped-call]
         self.serving = False
         """What health says of the whole server."""
 
@@ -88,10 +89,6 @@ class RpcServer:
         """Bind and accept calls, reporting NOT_SERVING; returns the port. Raises ConfigError where it can't bind."""
         await self.report(False, search=False)
         return await self._transport.start()
-
-    def renew_certificates(self) -> None:
-        """Serve connections to come with the certificates as they are now."""
-        self._transport.renew_certificates()
 
     def fronts(self) -> list[int]:
         """Return the process ids of the front processes there are."""

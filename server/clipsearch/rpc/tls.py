@@ -6,6 +6,7 @@ connection.
 """
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +53,11 @@ class Certificates:
     def __init__(self, pem: Pem) -> None:
         self.pem = pem
         self._served = pem
+        self._told: list[Callable[[Pem], None]] = []
+
+    def tell(self, replaced: Callable[[Pem], None]) -> None:
+        """Have a function called with each replacement."""
+        self._told.append(replaced)
 
     def credentials(self) -> grpc.ServerCredentials:
         """Return what to open a port with. Without the certificate it needs, a client's handshake fails."""
@@ -64,6 +70,8 @@ class Certificates:
     def replace(self, pem: Pem) -> None:
         """Serve other certificates to connections to come."""
         self.pem = pem
+        for told in self._told:
+            told(pem)
 
     def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
         """Called by gRPC at each handshake, on a thread of its own; None: as before."""

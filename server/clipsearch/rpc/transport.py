@@ -60,10 +60,6 @@ class Transport(Protocol):
         """Bind and accept calls; returns the port. Raises ConfigError where that cannot be had."""
         ...
 
-    def renew_certificates(self) -> None:
-        """Serve connections to come with the certificates as they are now."""
-        ...
-
     def pids(self) -> list[int]:
         """Return the process ids of the fronts there are."""
         ...
@@ -97,9 +93,6 @@ class InProcess:
             raise ConfigError(f"cannot listen on {listen}: {error}") from error
         await self._server.start()
         return port
-
-    def renew_certificates(self) -> None:
-        """Nothing: gRPC asks for them at each handshake."""
 
     def pids(self) -> list[int]:
         """See Transport."""

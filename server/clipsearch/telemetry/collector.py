@@ -25,7 +25,7 @@ from clipsearch.services.operations import Operations
 from clipsearch.services.query_cache import QueryCache
 from clipsearch.services.recall import LiveRecall, QueryKind, RecallMonitor
 from clipsearch.telemetry import metrics as m
-from clipsearch.telemetry.decoder_cpu import DecoderCpu
+from clipsearch.telemetry.child_cpu import ChildCpu
 from clipsearch.telemetry.device import DeviceMemory
 from clipsearch.telemetry.histogram import Histogram
 from clipsearch.telemetry.loop_lag import LoopLag
@@ -57,6 +57,8 @@ class Sources:
     serving: Callable[[], bool]
     decoders: Callable[[], Sequence[int]]
     """Process ids of the decoders there are."""
+    fronts: Callable[[], Sequence[int]]
+    """Those of the front processes."""
 
 
 class ServerCollector(Collector):
@@ -64,7 +66,7 @@ class ServerCollector(Collector):
 
     def __init__(self, meters: Meters, sources: Sources) -> None:
         self._meters, self._sources = meters, sources
-        self._decoder_cpu = DecoderCpu(sources.decoders)
+        self._children = {"decoders": ChildCpu(sources.decoders), "fronts": ChildCpu(sources.fronts)}
         self._devices = DeviceMemory() if sources.encoders().device == "cuda" else None
 
     def collect(self) -> Iterator[Metric]:
@@ -142,9 +144,9 @@ class ServerCollector(Collector):
         yield ("event_loop",), self._meters.loop_lag.cpu_s
         for lane in self._sources.lanes:
             yield (f"{lane.name}_lane",), lane.cpu_s()
-        decoders = self._decoder_cpu.read()
-        if decoders is not None:
-            yield ("decoders",), decoders
+        for part, children in self._children.items():
+            if (seconds := children.read()) is not None:
+                yield (part,), seconds
 
 
 _JOBS = ("rebuild", "snapshot", "import", "export", "model")

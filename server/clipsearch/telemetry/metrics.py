@@ -153,7 +153,8 @@ CPU = Declared(
     "clipsearch_cpu_seconds_total",
     "counter",
     ("part",),
-    "Processor time by part: event_loop, the workers of each lane (text_lane, ...), and decoders, which are processes. "
+    "Processor time by part: event_loop, the workers of each lane (text_lane, ...), and the processes beside: fronts, "
+    "decoders. "
     "What else process_cpu_seconds_total has are the threads of gRPC, ONNX Runtime and FAISS.",
 )
 SERVING = Declared("clipsearch_serving", "gauge", (), "1 while health says SERVING.")

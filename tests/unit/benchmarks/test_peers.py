@@ -167,7 +167,7 @@ def test_the_cpu_of_a_tree_is_no_cpu_of_others() -> None:
         subprocess.Popen([sys.executable, "-c", wait], stdin=subprocess.PIPE) as idle,
     ):
         before = [process_tree.others_cpu_s(one.pid) for one in (busy, idle)]
-        while process_tree.tree_cpu_s(busy.pid) < 0.4:  # counted in ticks, so it may stay below what the child sees
+        while process_tree.cpu_s(busy.pid) < 0.4:  # counted in ticks, so it may stay below what the child sees
             assert busy.poll() is None
         beside_busy, beside_idle = (
             process_tree.others_cpu_s(one.pid) - then for one, then in zip((busy, idle), before, strict=True)

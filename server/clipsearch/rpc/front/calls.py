@@ -84,18 +84,14 @@ async def _answer(handler: Any, call: "PassedCall") -> bytes | None:
     """Run a method; returns its answer, None where it streams its answers. ``handler`` is a Handler, which is typed for
     servers with threads.
     """
-    method = handler.unary_unary
-    if method is not None:
-        await call.inside()
-        answer: bytes = handler.response_serializer(await method(handler.request_deserializer(call.message), call))
+    if handler.unary_unary is not None:
+        answer: bytes = handler.response_serializer(await handler.unary_unary(await _request(call, handler), call))
         return answer
     call.serialize = handler.response_serializer
-    requests = _requests(call, handler)
     if handler.request_streaming:
-        method, request = handler.stream_stream, requests
+        served = handler.stream_stream(_requests(call, handler), call)
     else:
-        method, request = handler.unary_stream, await anext(requests)
-    served = method(request, call)
+        served = handler.unary_stream(await _request(call, handler), call)
     if not hasattr(served, "__aiter__"):
         await served
         return None
@@ -103,6 +99,15 @@ async def _answer(handler: Any, call: "PassedCall") -> bytes | None:
     async for response in served:
         await call.write(response)
     return None
+
+
+async def _request(call: "PassedCall", handler: Any) -> Any:
+    """Return the message of a method that takes one."""
+    await call.inside()
+    message = call.message if call.message is not None else await call.next()
+    if message is None:
+        await call.abort(grpc.StatusCode.INTERNAL, "the call ended before its message came")
+    return handler.request_deserializer(message)
 
 
 async def _requests(call: "PassedCall", handler: Any) -> AsyncIterator[Any]:
@@ -131,8 +136,8 @@ class PassedCall:
     def __init__(self, number: int, send: Send, method: str, metadata: Metadata, *, asks: bool = False) -> None:
         """``asks``: it waits outside, and its messages with it, until somebody wants them."""
         self.number, self.method, self.metadata = number, method, metadata
-        self.message = b""
-        """The only one, where a method takes one and answers with one."""
+        self.message: bytes | None = None
+        """The only one, of a call that came with it."""
         self.serialize: Callable[[Any], bytes] = bytes
         self.status: tuple[grpc.StatusCode, str] = (grpc.StatusCode.OK, "")
         self.trailing: Metadata = []
@@ -153,8 +158,7 @@ class PassedCall:
     def enter(self, deadline: float | None, peer: str, message: bytes | None) -> None:
         """Take what the front says of a call that is in; ``message`` None: its messages follow."""
         self._deadline, self._peer = deadline, peer
-        if message is not None:
-            self.message = message
+        self.message = message
         if self._entered is not None:
             self._entered.set()
 

@@ -26,8 +26,6 @@ class FrontOptions:
     listen: str
     single: list[str]
     """Methods with one message each way, by their full names."""
-    streaming: list[str]
-    """All others."""
     asks: bool
     """Whether the engine wants to see a call before its message is read."""
     certificates: tuple[bytes, bytes, bytes | None] | None
@@ -80,7 +78,7 @@ class Front:
         task.add_done_callback(self._tasks.discard)
 
     async def _open(self, options: FrontOptions) -> None:
-        relay = self._relay = Relay(options.single, options.streaming, self._link.send)
+        relay = self._relay = Relay(options.single, self._link.send)
         server = self._server = aio.server(
             interceptors=[AskFirst(relay)] if options.asks else [],
             options=options.limits.channel_options(share_port=True),

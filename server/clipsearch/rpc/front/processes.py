@@ -20,6 +20,7 @@ from clipsearch.rpc.front.calls import Calls
 from clipsearch.rpc.front.frames import Frame
 from clipsearch.rpc.front.link import Link
 from clipsearch.rpc.methods import Methods
+from clipsearch.rpc.tls import Pem
 from clipsearch.rpc.transport import TransportOptions
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,13 @@ class FrontProcesses:
     async def start(self) -> int:
         """See Transport."""
         port = self._hold_port()
+        if self._options.certificates is not None:
+            loop = asyncio.get_running_loop()
+
+            def replaced(pem: Pem) -> None:
+                loop.call_soon_threadsafe(self._pass_on, pem)
+
+            self._options.certificates.tell(replaced)
         try:
             for place in range(self._options.fronts):
                 self._fronts[place] = await self._start_one()
@@ -56,13 +64,6 @@ class FrontProcesses:
             raise
         self._keeping = [asyncio.create_task(self._keep(place)) for place in self._fronts]
         return port
-
-    def renew_certificates(self) -> None:
-        """See Transport."""
-        if (certificates := self._options.certificates) is not None:
-            pem = certificates.pem
-            for front in self._fronts.values():
-                front.send((f.CERTIFICATES, 0, pem.chain, pem.key, pem.client_ca))
 
     def pids(self) -> list[int]:
         """See Transport."""
@@ -77,6 +78,10 @@ class FrontProcesses:
         if self._held is not None:
             self._held.close()
 
+    def _pass_on(self, pem: Pem) -> None:
+        for front in self._fronts.values():
+            front.send((f.CERTIFICATES, 0, pem.chain, pem.key, pem.client_ca))
+
     async def _start_one(self) -> "_Front":
         certificates = self._options.certificates
         pem = None if certificates is None else certificates.pem
@@ -84,8 +89,7 @@ class FrontProcesses:
         front.send(
             child.FrontOptions(
                 listen=self._listen,
-                single=self._methods.names(single=True),
-                streaming=self._methods.names(single=False),
+                single=self._methods.single(),
                 asks=self._options.gate is not None,
                 certificates=None if pem is None else (pem.chain, pem.key, pem.client_ca),
                 limits=self._options.limits,

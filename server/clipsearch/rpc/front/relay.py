@@ -13,7 +13,7 @@ from grpc import aio
 
 from clipsearch.rpc.front import frames as f
 from clipsearch.rpc.front.frames import Frame, Metadata
-from clipsearch.rpc.methods import Found, Handler
+from clipsearch.rpc.methods import Handler
 
 Context = aio.ServicerContext[bytes, bytes]
 Send = Callable[[Frame], None]
@@ -24,20 +24,20 @@ _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 class Relay(grpc.GenericRpcHandler):
     """All calls of a front."""
 
-    def __init__(self, single: Iterable[str], streaming: Iterable[str], send: Send) -> None:
-        """``single`` are the methods with one message each way, by their full names, ``streaming`` all others."""
+    def __init__(self, single: Iterable[str], send: Send) -> None:
+        """``single`` are methods with one message each way, by their full names; any other may be a stream."""
         self._send = send
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Future[Frame]] = {}
         self._streams: dict[int, _Stream] = {}
         self._outside: set[int] = set()
         """Calls that the engine has let in and that have not come in yet."""
-        self._single = dict.fromkeys(single, True) | dict.fromkeys(streaming, False)
-        self._handlers = {method: self._handler(method, None) for method in self._single}
+        self._handlers = {method: _single(partial(self._pass_single, method, None)) for method in single}
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Found:
-        """Return what passes a method's calls on; None where the engine has no such method."""
-        return self._handlers.get(handler_call_details.method)
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
+        """Return what passes a method's calls on; that there is no such method, the engine says."""
+        method = handler_call_details.method
+        return self._handlers.get(method) or _many(partial(self._pass_stream, method, None))
 
     def receive(self, frame: Frame) -> None:
         """Take a frame about a call."""
@@ -53,18 +53,13 @@ class Relay(grpc.GenericRpcHandler):
         frame = await self._answered(number, (f.ASK, number, details.method, _plain(details.invocation_metadata)))
         if frame[0] == f.END:
             # Of streams, whatever the method is: a handler of single messages would wait for the message first.
-            return grpc.stream_stream_rpc_method_handler(partial(_refuse, frame))
+            return _many(partial(_refuse, frame))
         self._outside.add(number)
-        handler = self._handler(details.method, number)
+        single = details.method in self._handlers
+        passing: Any = partial(self._pass_single if single else self._pass_stream, details.method, number)
         # A client that hangs up before its message has come never gets to the handler, and the engine waits.
-        weakref.finalize(handler.unary_unary or handler.stream_stream, self._given_up, number).atexit = False
-        return handler
-
-    def _handler(self, method: str, asked: int | None) -> Handler:
-        """``asked`` is the number of a call that the engine has let in."""
-        if self._single[method]:
-            return grpc.unary_unary_rpc_method_handler(partial(self._pass_single, method, asked))
-        return grpc.stream_stream_rpc_method_handler(partial(self._pass_stream, method, asked))
+        weakref.finalize(passing, self._given_up, number).atexit = False
+        return _single(passing) if single else _many(passing)
 
     def _given_up(self, number: int) -> None:
         if number in self._outside:
@@ -81,6 +76,8 @@ class Relay(grpc.GenericRpcHandler):
         number = next(self._numbers)
         metadata = _plain(context.invocation_metadata())
         return number, (f.CALL, number, method, metadata, deadline, context.peer(), message)
+
+    # ``asked``, below, is the number of a call that the engine has let in.
 
     async def _pass_single(self, method: str, asked: int | None, message: bytes, context: Context) -> bytes:
         frame = await self._answered(*self._enter(method, asked, context, message))
@@ -116,6 +113,8 @@ class Relay(grpc.GenericRpcHandler):
         finally:
             reading.cancel()
             del self._streams[number]
+        if frame[5] is not None:
+            await context.write(frame[5])
         await _end(frame, context)
 
     async def _read(self, number: int, stream: "_Stream", context: Context) -> None:
@@ -157,6 +156,14 @@ class AskFirst(aio.ServerInterceptor):
     ) -> Handler:
         """Return what passes the call on, or refuses it."""
         return await self._relay.ask(handler_call_details)
+
+
+def _single(method: Any) -> Handler:
+    return grpc.unary_unary_rpc_method_handler(method)
+
+
+def _many(method: Any) -> Handler:
+    return grpc.stream_stream_rpc_method_handler(method)
 
 
 async def _refuse(end: Frame, _: Any, context: Context) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from clipsearch.telemetry import decoder_cpu
-from clipsearch.telemetry.decoder_cpu import DecoderCpu
+from clipsearch.telemetry import child_cpu
+from clipsearch.telemetry.child_cpu import ChildCpu
 
 BUSY = """
 import sys, time
@@ -32,7 +32,7 @@ def busy(seconds: float) -> Iterator[int]:
 
 def test_what_processes_took_is_added_up_and_kept_when_they_end() -> None:
     pids: list[int] = []
-    cpu = DecoderCpu(lambda: pids)
+    cpu = ChildCpu(lambda: pids)
     assert cpu.read() == 0.0
     with busy(0.2) as first, busy(0.1) as second:
         pids += [first, second]
@@ -51,11 +51,11 @@ def test_what_processes_took_is_added_up_and_kept_when_they_end() -> None:
 
 def test_a_number_that_is_given_again_is_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
     took = iter([5.0, 2.0, 3.0])
-    monkeypatch.setattr(decoder_cpu, "_cpu_s", lambda _: next(took))
-    cpu = DecoderCpu(lambda: [7])
+    monkeypatch.setattr(child_cpu, "_cpu_s", lambda _: next(took))
+    cpu = ChildCpu(lambda: [7])
     assert [cpu.read() for _ in range(3)] == [5.0, 7.0, 8.0]
 
 
 def test_without_proc_there_is_nothing_to_tell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(decoder_cpu, "_PROC", tmp_path / "none")
-    assert DecoderCpu(lambda: [1]).read() is None
+    monkeypatch.setattr(child_cpu, "_PROC", tmp_path / "none")
+    assert ChildCpu(lambda: [1]).read() is None

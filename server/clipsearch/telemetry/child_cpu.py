@@ -1,4 +1,4 @@
-"""Processor time of the decoder processes, read from the kernel: a process that a picture took over would lie."""
+"""Processor time of child processes, read from the kernel: a decoder that a picture took over would lie."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ _USER, _SYSTEM = 11, 12
 """Fields of /proc/PID/stat, counted from the one that follows the program's name."""
 
 
-class DecoderCpu:
+class ChildCpu:
     """Grows only: what a process that is gone was last seen with is kept. Used by one thread at a time."""
 
     def __init__(self, pids: Callable[[], Sequence[int]]) -> None:
