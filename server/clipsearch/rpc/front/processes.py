@@ -210,13 +210,8 @@ def _spawn(descriptor: int, event_loop: str) -> subprocess.Popen[bytes]:
         [sys.executable, "-P", "-m", child.__name__, str(descriptor), event_loop],
         stdin=subprocess.DEVNULL,
         pass_fds=(descriptor,),
-        env=_environment(),
+        # All there is in its environment: the server's own may hold secrets.
+        env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         # Not the terminal's, whose Ctrl-C goes to the whole group while the engine wants to drain.
         process_group=0,
     )
-
-
-def _environment() -> dict[str, str]:
-    """Where to import from, and what gRPC and the loader read: the server's own environment may hold secrets."""
-    kept = {name: value for name, value in os.environ.items() if name.startswith(("GRPC_", "LD_"))}
-    return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
