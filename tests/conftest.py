@@ -1,5 +1,6 @@
 """What the tests of ``clipsearch ingest`` stand on, wherever they are: a server without items, and a desk at it."""
 
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,10 @@ import pytest
 from clipsearch.settings import Settings
 from tests.integration.ingesting import Desk
 from tests.integration.support import SAMPLE_BUNDLE, Running
+
+# Hundreds of servers are started here, and a process more for each would take minutes. Fronts are tested by
+# tests/integration/test_fronts.py, and by all that calls the session's server.
+os.environ.setdefault("CLIPSEARCH_FRONTS", "0")
 
 
 @pytest.fixture(scope="session")

@@ -162,7 +162,7 @@ class Settings(BaseSettings):
         "OTEL_EXPORTER_OTLP_ENDPOINT says, or no traces.",
     )
     fronts: int | Literal["auto"] = Field(
-        0,
+        "auto",
         description="Processes that take calls in and send answers out, so that gRPC has cores of its own; 0: none, "
         "the server does it itself; `auto`: 1, or 2 from 8 cores on, or none on a single one.",
     )

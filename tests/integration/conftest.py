@@ -58,6 +58,7 @@ def server(index: Path) -> Iterator[Running]:
         max_image_bytes=2**20,
         max_image_pixels=4_000_000,
         max_message_bytes=8 * 2**20,
+        fronts=1,
     )
     with Running(settings) as running:
         yield running

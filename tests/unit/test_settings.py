@@ -109,3 +109,25 @@ def test_a_wrong_file_is_named(tmp_path: Path, content: str, sentence: str) -> N
 
 def test_the_documented_table_is_what_the_code_says() -> None:
     assert markdown_table() in (ROOT / "docs/settings.md").read_text(encoding="utf-8"), "run `make docs`"
+
+
+@pytest.mark.parametrize(
+    ("cores", "listen", "fronts"),
+    [
+        (1, "127.0.0.1:0", 0),
+        (2, "127.0.0.1:0", 1),
+        (8, "127.0.0.1:0", 2),
+        (8, "unix:/tmp/socket", 1),
+    ],
+)
+def test_fronts_go_by_the_cores(monkeypatch: pytest.MonkeyPatch, cores: int, listen: str, fronts: int) -> None:
+    monkeypatch.delenv("CLIPSEARCH_FRONTS", raising=False)
+    monkeypatch.setattr(Settings, "cores", property(lambda self: cores))
+    assert load({"bundle": "b", "listen": listen}).front_processes == fronts
+    assert load({"bundle": "b", "listen": listen, "fronts": "1"}).front_processes == 1
+
+
+@pytest.mark.parametrize(("listen", "fronts"), [("127.0.0.1:0", 65), ("127.0.0.1:0", -1), ("unix:/tmp/socket", 2)])
+def test_fronts_that_cannot_be(listen: str, fronts: int) -> None:
+    with pytest.raises(ConfigError, match="fronts"):
+        load({"bundle": "b", "listen": listen, "fronts": fronts})
