@@ -7,21 +7,18 @@ docs/decisions/0008-event-loop.md.
 import argparse
 import asyncio
 import gc
-import shutil
 import signal
 import sys
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
+from harness.contest import Work, compared, servers
 from harness.facts import environment
-from harness.figures import ratios, summarise
-from harness.h2load import Load, Measured, bodies_on_disk, drive
+from harness.figures import summarise
+from harness.h2load import Load
 from harness.models import ROOT, SAMPLE_BUNDLE, sample
-from harness.process import settle
 from harness.report import Line, publish
 from harness.sections.search import by_text, by_vector, texts
-from harness.server import Served, clipsearch
 from harness.wire import SEARCH
 
 from clipsearch import garbage
@@ -37,44 +34,14 @@ def calls(rounds: int, seconds: float, work: Path) -> list[Line]:
     """Searches by text and by vector on servers that differ in their event loop only."""
     ready = sample(work, SAMPLE_BUNDLE, 600, 0)
     dimension = load_bundle(ready.bundle).manifest.dimension
-    lines = []
-    with ExitStack() as stack:
-        queries = {"text": [by_text(text) for text in texts(0)], "vector": by_vector(dimension, 0)}
-        bodies = {kind: stack.enter_context(bodies_on_disk(made)) for kind, made in queries.items()}
-        servers: dict[str, Served] = {}
-        for kind in KINDS:
-            # Of their own each: a data directory is one server's.
-            own = work / f"data-of-{kind}"
-            if not own.exists():
-                shutil.copytree(ready.data, own)
-            log = work / "logs" / f"event-loop-{kind}.log"
-            server = clipsearch(ready.bundle, log, data=own, flags=("--event-loop", kind))
-            servers[kind] = stack.enter_context(server)
-        for what, files in bodies.items():
-            runs: dict[str, list[Measured]] = {kind: [] for kind in KINDS}
-            for _ in range(rounds):
-                for kind, server in servers.items():
-                    settle([server.pid])
-                    load = Load(clients=1, streams=16, seconds=seconds, warm_up_s=0.5)
-                    runs[kind].append(drive(server.url(SEARCH), files, load, server.pid))
-            lines += _compared(f"search by {what}", runs)
-    return lines
-
-
-def _compared(what: str, runs: dict[str, list[Measured]]) -> list[Line]:
-    lines = []
-    for kind, each in runs.items():
-        lines.append(Line(what, f"{kind}: calls/s", "", summarise([run.rate for run in each])))
-        cpu = summarise([run.server_us for run in each])
-        lines.append(Line(what, f"{kind}: CPU per call", "µs", cpu, better="lower"))
-    before, after = (runs[kind] for kind in KINDS)
-    rate = ratios([run.rate for run in after], [run.rate for run in before])
-    cpu = summarise(ratios([run.server_us for run in after], [run.server_us for run in before]))
-    return [
-        *lines,
-        Line(what, "uvloop / asyncio: calls/s", "x", summarise(rate)),
-        Line(what, "uvloop / asyncio: CPU per call", "x", cpu, better="lower"),
-    ]
+    load = Load(clients=1, streams=16, seconds=seconds, warm_up_s=0.5)
+    queries = {"text": [by_text(text) for text in texts(0)], "vector": by_vector(dimension, 0)}
+    with servers({kind: ("--event-loop", kind) for kind in KINDS}, ready.bundle, work, ready.data) as running:
+        return [
+            line
+            for what, bodies in queries.items()
+            for line in compared(running, Work(f"search by {what}", SEARCH, bodies, load), rounds)
+        ]
 
 
 async def collections(rounds: int) -> list[Line]:

@@ -79,7 +79,7 @@ def cpu_table() -> str:
         costs = kinds.setdefault(line["section"], {})
         part = "lanes" if line["name"].endswith(" lane") else line["name"]
         costs[part] = costs.get(part, 0.0) + line["value"]["median"]
-    columns = ("event loop", "lanes", "decoders", "gRPC's and other threads", "all")
+    columns = ("fronts", "event loop", "lanes", "decoders", "other threads", "all")
     lines = [f"| µs of CPU a call | {' | '.join(columns)} |", f"| --- |{' ---: |' * len(columns)}"]
     for name, costs in kinds.items():
         cells = (f"{costs[part]:,.0f}" if part in costs else "" for part in columns)

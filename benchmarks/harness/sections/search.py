@@ -18,7 +18,7 @@ from ..server import Served, bare, clipsearch
 from ..wire import SEARCH, frame
 from ..workload import captions, unit_vectors
 
-TARGETS = {"text": 0.3, "vector": 0.4}
+TARGETS = {"text": 0.5, "vector": 0.6}
 GENERATORS = 4
 """Load generators, each with a query of its own."""
 

@@ -31,8 +31,9 @@ def _server(window: Window, address: str) -> RenderableType:
         ("SERVING", "bold green") if serving else ("NOT SERVING", "bold red"),
         f"  up {duration(time.time() - now.total('process_start_time_seconds'))}",
     )
+    beside = sum(window.rate("clipsearch_cpu_seconds_total", part=part) for part in ("fronts", "decoders"))
     facts = [
-        f"cpu {window.rate('process_cpu_seconds_total'):.2f} cores",
+        f"cpu {window.rate('process_cpu_seconds_total') + beside:.2f} cores",
         f"memory {now.total('process_resident_memory_bytes') / MIB:,.0f} MiB",
         f"event loop p99 {_ms(window.quantile('clipsearch_event_loop_lag_seconds', 0.99))} ms late",
         "model " + "/".join(now.labels("clipsearch_build_info", label)[0] for label in ("precision", "device")),

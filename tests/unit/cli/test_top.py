@@ -96,8 +96,9 @@ def test_a_busy_server_fills_the_frame() -> None:
     recall += 'clipsearch_live_recall_found_total{collection="default",queries="text"} 970\n'
     state = server() + collection("default", recall=recall) + 'clipsearch_queue_items{lane="search"} 40\n'
     dropped = 'clipsearch_dropped_items_total{lane="search",reason="queue_full"} '
-    before = state + "process_cpu_seconds_total 10\n" + calls(100, 7) + batches(10) + dropped + "0\n"
-    after = state + "process_cpu_seconds_total 13\n" + calls(2100, 27) + batches(260) + dropped + "30\n"
+    beside = 'clipsearch_cpu_seconds_total{part="fronts"} '
+    before = state + beside + "5\nprocess_cpu_seconds_total 10\n" + calls(100, 7) + batches(10) + dropped + "0\n"
+    after = state + beside + "6\nprocess_cpu_seconds_total 12\n" + calls(2100, 27) + batches(260) + dropped + "30\n"
     assert drawn(frame(window(before, after), ADDRESS)) == [
         "clipsearch 1.2.3 at 127.0.0.1:9464  SERVING  up 3 h 12 min",
         "cpu 1.50 cores, memory 200 MiB, event loop p99 - ms late, model fp32/cpu",

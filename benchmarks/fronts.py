@@ -1,0 +1,88 @@
+"""What a front process is worth: servers with one and without, in turns under the same load.
+
+Searches on the sample model show the server, a lone caller its latency (a rate of n is one call in 1/n seconds), and an
+int8 ViT-B/32 what is left of it beside an encoder of ordinary size. See docs/decisions/0011-fronts.md.
+"""
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+import psutil
+from harness.contest import Work, compared, servers
+from harness.facts import environment
+from harness.figures import summarise
+from harness.h2load import Load
+from harness.models import ROOT, SAMPLE_BUNDLE, TOKENIZER, random_bundle, sample
+from harness.process import family
+from harness.report import Line, publish
+from harness.sections.search import by_text, by_vector, texts
+from harness.wire import EMBED_TEXT, SEARCH, frame
+from harness.workload import queries
+
+from clipsearch.encoders.manifest import load_bundle
+from clipsearch.v1 import embedding_pb2
+
+RESULTS = ROOT / "benchmarks" / "results" / "fronts.json"
+KINDS = {"without": ("--fronts", "0"), "one front": ("--fronts", "1")}
+GENERATORS = 4
+
+
+def of_the_server(rounds: int, seconds: float, work: Path) -> list[Line]:
+    """Searches on the sample model, many at once and one after the other."""
+    ready = sample(work, SAMPLE_BUNDLE, 6000, 0)
+    spoken = [by_text(text) for text in texts(0)]
+    vectors = by_vector(load_bundle(ready.bundle).manifest.dimension, 0)
+    works = [
+        Work(f"search by {what}, {GENERATORS * streams} in flight", SEARCH, bodies, Load(1, streams, seconds, 0.5))
+        for streams in (4, 16, 64)
+        for what, bodies in (("text", spoken), ("vector", vectors))
+    ]
+    works += [
+        Work(f"search by {what}, one after the other", SEARCH, bodies[:1], Load(1, 1, seconds, 0.5))
+        for what, bodies in (("text", spoken), ("vector", vectors))
+    ]
+    with servers(KINDS, ready.bundle, work, ready.data) as running:
+        lines = [line for each in works for line in compared(running, each, rounds)]
+        own = [one.memory_full_info().uss / 2**20 for one in family(running["one front"].pid) if _is_front(one)]
+        return [*lines, Line("a front, after these", "its own memory", "MiB", summarise(own), better="lower")]
+
+
+def _is_front(process: psutil.Process) -> bool:
+    return any("front" in part for part in process.cmdline())
+
+
+def beside_an_encoder(rounds: int, seconds: float, work: Path, tokenizer: Path) -> list[Line]:
+    """Texts to an int8 ViT-B/32."""
+    bundle = random_bundle(work, "int8", 0, tokenizer)
+    bodies = [frame(embedding_pb2.EmbedTextRequest(text=text)) for text in queries(8, 0)]
+    works = [
+        Work("texts to int8 ViT-B/32, 64 in flight", EMBED_TEXT, bodies, Load(1, 8, seconds, 1.0)),
+        Work("texts to int8 ViT-B/32, one after the other", EMBED_TEXT, bodies[:1], Load(1, 1, seconds, 0.5)),
+    ]
+    with servers(KINDS, bundle, work) as running:
+        return [line for each in works for line in compared(running, each, rounds)]
+
+
+def main() -> None:
+    """Measure, print a table and write the figures."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    parser = argparse.ArgumentParser(description="Measure what a front process is worth.")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each turn")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--work", type=Path, default=ROOT / "build" / "bench")
+    parser.add_argument("--tokenizer", type=Path, default=TOKENIZER)
+    arguments = parser.parse_args()
+    facts = environment(ROOT)
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    work = arguments.work.resolve()
+    lines = of_the_server(arguments.rounds, arguments.seconds, work)
+    lines += beside_an_encoder(arguments.rounds, arguments.seconds, work, arguments.tokenizer.resolve())
+    settings = {"rounds": arguments.rounds, "seconds": arguments.seconds}
+    publish(lines, "front processes", facts, settings, arguments.out)
+
+
+if __name__ == "__main__":
+    main()
