@@ -23,7 +23,9 @@ CALLER = "x-caller"
 
 
 def settings(**changes: Any) -> Settings:
-    return Settings(bundle=SAMPLE_BUNDLE, listen="127.0.0.1:0", device="cpu", caller_header=CALLER, **changes)
+    # One worker, so that what waits behind a batch that is held is known.
+    fixed = {"encoder_workers": 1, "caller_header": CALLER, "device": "cpu"}
+    return Settings(**{"bundle": SAMPLE_BUNDLE, "listen": "127.0.0.1:0", **fixed, **changes})
 
 
 @contextmanager

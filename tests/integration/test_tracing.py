@@ -65,20 +65,20 @@ class Traced:
         )
 
 
-@pytest.fixture(scope="module")
-def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
+@pytest.fixture(scope="module", params=[0, 1], ids=["in process", "with a front"])
+def traced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
     exporter = Exporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    settings = _settings(tmp_path_factory.mktemp("traced") / "data")
+    settings = _settings(tmp_path_factory.mktemp("traced") / "data", request.param)
     with Running(settings, Tracing(provider)) as running:
         with Client(running.address) as client:
             client.catalogue.upsert([NewItem(f"item-{i}", text=f"thing {i}") for i in range(3)])
         yield Traced(running, exporter)
 
 
-def _settings(data: Path) -> Settings:
-    return Settings(bundle=SAMPLE_BUNDLE, data=data, listen="127.0.0.1:0", device="cpu")
+def _settings(data: Path, fronts: int = 0) -> Settings:
+    return Settings(bundle=SAMPLE_BUNDLE, data=data, listen="127.0.0.1:0", device="cpu", fronts=fronts)
 
 
 def _search(address: str, text: str, **call: object) -> None:

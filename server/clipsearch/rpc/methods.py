@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import grpc
 from grpc import aio
@@ -13,13 +13,20 @@ Found: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 Find: TypeAlias = Callable[[Any], Awaitable[Found]]
 
 
+class Metadatum(NamedTuple):
+    """One line of a call's metadata, by the names that interceptors know from gRPC's own."""
+
+    key: str
+    value: str | bytes
+
+
 @dataclass(frozen=True, slots=True)
 class CallDetails(grpc.HandlerCallDetails):
     """What interceptors are shown of a call."""
 
     method: str
     """Its full name, ``/package.Service/Method``."""
-    invocation_metadata: tuple[tuple[str, str | bytes], ...]
+    invocation_metadata: tuple[Metadatum, ...]
 
 
 class Methods:
@@ -50,7 +57,7 @@ class Methods:
         """Return what answers a call, None where there is no such method."""
         if self._plain and (handler := self._handlers.get(method)) is not None:
             return handler
-        return await self._find(CallDetails(method, tuple(metadata)))
+        return await self._find(CallDetails(method, tuple(map(Metadatum._make, metadata))))
 
     async def _registered(self, details: Any) -> Found:
         known = self._handlers.get(details.method)

@@ -11,7 +11,7 @@ from grpc import aio
 
 from clipsearch.rpc.front import frames as f
 from clipsearch.rpc.front.frames import Frame, Metadata
-from clipsearch.rpc.methods import Methods
+from clipsearch.rpc.methods import Metadatum, Methods
 from clipsearch.rpc.status import INTERNAL_TEXT
 
 logger = logging.getLogger(__name__)
@@ -196,9 +196,9 @@ class PassedCall:
             self.set_trailing_metadata(trailing_metadata)
         raise aio.AbortError("the call was ended by its method")
 
-    def invocation_metadata(self) -> Metadata:
+    def invocation_metadata(self) -> tuple[Metadatum, ...]:
         """Return the client's metadata."""
-        return self.metadata
+        return tuple(map(Metadatum._make, self.metadata))
 
     def peer(self) -> str:
         """Return the address that the connection is from."""
