@@ -19,12 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
-import psutil
 from grpc import aio
 
 from benchmarks.harness.facts import environment
 from benchmarks.harness.figures import slope
 from benchmarks.harness.mixed import Stubs
+from benchmarks.harness.process import resident_bytes
 from clipsearch.cli.scrape import scrape
 from clipsearch.v1 import embedding_pb2, search_pb2
 
@@ -56,16 +56,16 @@ LANES = ("text", "image", "search", "write")
 
 @dataclass(slots=True)
 class Storm:
-    """What happened: ends by status, and the server's resident KiB by the number of calls that were cancelled."""
+    """What happened: ends by status, and the resident KiB of all processes by how many calls were cancelled."""
 
     ends: Counter[str] = field(default_factory=Counter)
     cancelled: list[int] = field(default_factory=list)
     resident_kib: list[float] = field(default_factory=list)
 
-    def watch(self, process: psutil.Process) -> None:
-        """Read the memory."""
+    def watch(self, pid: int) -> None:
+        """Read the memory of a server."""
         self.cancelled.append(self.ends["CANCELLED"])
-        self.resident_kib.append(process.memory_info().rss / 1024)
+        self.resident_kib.append(resident_bytes(pid) / 1024)
 
     def growth(self) -> float:
         """Return the slope after the warm-up, in KiB per 1,000 cancelled calls."""
@@ -110,19 +110,19 @@ class _Calls:
 
 async def storm(server: Server, count: int, seed: int) -> Storm:
     """Cancel so many calls."""
-    done, calls, process = Storm(), _Calls(seed), psutil.Process(server.process.pid)
+    done, calls, pid = Storm(), _Calls(seed), server.process.pid
 
     async def caller(channel: aio.Channel) -> None:
         stubs = Stubs(channel)
         while done.ends["CANCELLED"] < count:
             done.ends[await _cancelled(calls.next(stubs), calls.after_s())] += 1
             if done.ends["CANCELLED"] >= WATCHED * len(done.cancelled):
-                done.watch(process)
+                done.watch(pid)
 
     async with aio.insecure_channel(server.address) as channel, asyncio.TaskGroup() as tasks:
         for _ in range(IN_FLIGHT):
             tasks.create_task(caller(channel))
-    done.watch(process)
+    done.watch(pid)
     return done
 
 

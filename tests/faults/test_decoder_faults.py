@@ -93,15 +93,15 @@ def test_a_picture_that_hangs_is_refused_and_the_rest_unharmed() -> None:
         assert all(isinstance(other, Embedded) for other in others)
 
 
-def children(server: Server) -> list[psutil.Process]:
-    processes: list[psutil.Process] = psutil.Process(server.process.pid).children()
-    return processes
+def decoders_of(server: Server) -> list[psutil.Process]:
+    children = psutil.Process(server.process.pid).children()
+    return [one for one in children if any("decoder" in word for word in one.cmdline())]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_no_decoder_outlives_its_server(tmp_path: Path, number: signal.Signals) -> None:
     with Server(tmp_path, "--decode-threads", "3") as server:
-        found = children(server)
+        found = decoders_of(server)
         assert len(found) == 3
         server.process.send_signal(number)
         server.process.wait(timeout=60)
@@ -115,7 +115,7 @@ def test_a_drain_finishes_the_pictures_it_accepted_though_all_processes_are_told
         inputs = [embedding_pb2.EmbedInput(image=picture("JPEG", (300 + n, 300))) for n in range(40)]
         future = stub.BatchEmbed.future(embedding_pb2.BatchEmbedRequest(inputs=inputs), timeout=60)
         stub.EmbedText(embedding_pb2.EmbedTextRequest(text="it has arrived"), timeout=60)
-        for process in children(server):
+        for process in decoders_of(server):
             process.send_signal(signal.SIGTERM)
         server.process.send_signal(signal.SIGTERM)
         assert [result.WhichOneof("result") for result in future.result().results] == ["output"] * 40
