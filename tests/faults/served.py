@@ -120,8 +120,19 @@ class Server:
     """``clipsearch serve`` in a process of its own; use as a context manager, and find it serving inside."""
 
     def __init__(self, data: Path, *more: str) -> None:
-        """``more`` are further flags."""
-        flags = ["--listen", "127.0.0.1:0", "--bundle", str(SAMPLE_BUNDLE), "--data", str(data), "--device", "cpu"]
+        """``more`` are further flags. It has a front, as it has by default."""
+        flags = [
+            "--listen",
+            "127.0.0.1:0",
+            "--fronts",
+            "1",
+            "--bundle",
+            str(SAMPLE_BUNDLE),
+            "--data",
+            str(data),
+            "--device",
+            "cpu",
+        ]
         command = [sys.executable, "-m", "clipsearch", "serve", *flags, *more]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
         self.log: list[str] = []

@@ -32,8 +32,7 @@ POST = b"\x83"
 
 @pytest.fixture(name="server", scope="module")
 def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    # Behind a front, as by default: it is what strangers meet first.
-    flags = ("--metrics-listen", "127.0.0.1:0", "--query-cache-mib", "0", "--stream-window", "32", "--fronts", "1")
+    flags = ("--metrics-listen", "127.0.0.1:0", "--query-cache-mib", "0", "--stream-window", "32")
     with Server(tmp_path_factory.mktemp("hostile") / "data", *flags) as server:
         server.client.upsert([item_of(item, 0) for item in range(20)])
         yield server

@@ -5,8 +5,6 @@ That answers and errors are what they are without fronts is shown by all tests o
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -24,6 +22,7 @@ from clipsearch.errors import ConfigError
 from clipsearch.settings import Settings
 from clipsearch.v1 import embedding_pb2 as pb
 from clipsearch.v1.embedding_pb2_grpc import EmbeddingServiceStub
+from tests.faults.served import Server
 from tests.integration.support import SAMPLE_BUNDLE, Running
 from tests.waiting import eventually
 
@@ -206,17 +205,23 @@ def test_running_calls_end_before_the_server_does(monkeypatch: pytest.MonkeyPatc
     assert not any(map(is_there, pids))
 
 
-def test_fronts_end_with_an_engine_that_is_killed() -> None:
-    command = [sys.executable, "-m", "clipsearch", "serve", "--bundle", str(SAMPLE_BUNDLE), "--device", "cpu"]
-    command += ["--listen", "127.0.0.1:0", "--fronts", "2"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as engine:
-        assert engine.stderr is not None
-        assert any("serving" in line for line in engine.stderr)
-        children = _children(engine.pid)
-        pids = [pid for pid in children if "front" in _command(pid)]
+def test_fronts_end_with_an_engine_that_is_killed_and_tell_their_callers_first(tmp_path: Path) -> None:
+    with Server(tmp_path, "--fronts", "2") as server:
+        pids = [pid for pid in _children(server.process.pid) if "front" in _command(pid)]
         assert len(pids) == 2
-        engine.kill()
-        engine.wait(10.0)
+        server.process.send_signal(signal.SIGSTOP)  # so that calls are under way when it happens
+        with grpc.insecure_channel(server.address) as channel:
+            stub = EmbeddingServiceStub(channel)
+            text = pb.EmbedInput(text="a dress")
+            alone = stub.EmbedText.future(pb.EmbedTextRequest(text="a dress"), timeout=30.0)
+            stream = stub.StreamEmbed(iter([pb.StreamEmbedRequest(item_id="0", input=text)]), timeout=30.0)
+            time.sleep(0.3)
+            server.process.kill()
+            server.process.wait(10.0)
+            assert alone.code() is grpc.StatusCode.UNAVAILABLE
+            with pytest.raises(grpc.RpcError) as ended:
+                next(stream)
+            assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
         eventually(lambda: not any(map(is_there, pids)))
 
 

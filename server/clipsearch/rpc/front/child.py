@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from grpc import aio
 
@@ -17,6 +17,9 @@ from clipsearch.rpc.front.link import Link
 from clipsearch.rpc.front.relay import AskFirst, Relay
 from clipsearch.rpc.tls import Certificates, Pem
 from clipsearch.rpc.transport import TransportLimits
+
+LAST_WORDS_S: Final = 1.0
+"""How long clients have to take the ends of their calls once the engine is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ class Front:
 
     def __init__(self) -> None:
         self._ended = asyncio.Event()
-        self._link = Link(self._receive, self._ended.set)
+        self._link = Link(self._receive, self._lost)
         self._relay: Relay | None = None
         self._server: aio.Server | None = None
         self._certificates: Certificates | None = None
@@ -71,6 +74,14 @@ class Front:
             self._do(self._stop(frame[2]))
         elif self._relay is not None:
             self._relay.receive(frame)
+
+    def _lost(self) -> None:
+        """The engine was killed, or we hung up."""
+        if self._ended.is_set():
+            return
+        if self._relay is not None:
+            self._relay.lose()
+        self._do(self._stop(LAST_WORDS_S))
 
     def _do(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -32,6 +32,8 @@ class Relay(grpc.GenericRpcHandler):
         self._streams: dict[int, _Stream] = {}
         self._outside: set[int] = set()
         """Calls that the engine has let in and that have not come in yet."""
+        self._lost: Frame | None = None
+        """How all calls end once the engine is gone."""
         self._handlers = {method: _single(partial(self._pass_single, method, None)) for method in single}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
@@ -46,6 +48,15 @@ class Relay(grpc.GenericRpcHandler):
             stream.receive(frame)
         elif (answer := self._answers.get(number)) is not None and not answer.done():
             answer.set_result(frame)
+
+    def lose(self) -> None:
+        """The engine is gone: calls that wait for it end, and so does whatever comes in."""
+        self._lost = (f.END, 0, grpc.StatusCode.UNAVAILABLE.value[0], "the server's process has ended", [], None)
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_result(self._lost)
+        for stream in self._streams.values():
+            stream.receive(self._lost)
 
     async def ask(self, details: grpc.HandlerCallDetails) -> Handler:
         """Ask the engine about a call whose message is not read yet; returns what passes it on, or refuses it."""
@@ -85,6 +96,8 @@ class Relay(grpc.GenericRpcHandler):
         return frame[5]  # type: ignore[no-any-return]
 
     async def _answered(self, number: int, frame: Frame) -> Frame:
+        if self._lost is not None:
+            return self._lost
         answer: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
         self._answers[number] = answer
         self._send(frame)
@@ -100,6 +113,8 @@ class Relay(grpc.GenericRpcHandler):
         number, frame = self._enter(method, asked, context, None)
         stream = self._streams[number] = _Stream()
         self._send(frame)
+        if self._lost is not None:
+            stream.receive(self._lost)
         reading = asyncio.create_task(self._read(number, stream, context))
         try:
             while (frame := await stream.frames.get())[0] == f.MESSAGE:
