@@ -83,7 +83,7 @@ def make_cases(name: str, directory: Path) -> tuple[list[Case], Any]:
             if tower == "image":
                 graph = image_graph(weights, shape, 224, RULE, linear)
             else:
-                graph = text_graph(weights, shape, config.text_config.eos_token_id, linear)
+                graph = text_graph(weights, shape, config.text_config.eos_token_id, linear, packed=False)
             save(graph, files[precision])
         if tower == "image":
             coarse = rng.integers(0, 256, (max(BATCHES), 14, 14, 3), dtype=np.uint8)

@@ -122,16 +122,17 @@ class _Worker:
         self._session: Any = None
 
     def open(self, graph: Path, spinning: bool) -> None:
-        from clipsearch.encoders.runtime import onnxruntime
+        from clipsearch.encoders.runtime import WHOLE_SUMS, onnxruntime
 
         ort = onnxruntime()
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+        options.add_session_config_entry(*WHOLE_SUMS)
         # The session before goes first, or two thread pools would share the cores.
         self._session = None
         self._session = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-        self._name = self._session.get_inputs()[0].name
+        self._names = [one.name for one in self._session.get_inputs()]
 
     def run(self, batches: list[Batch], seconds: float) -> list[float]:
         for batch in batches:  # the first run of a shape allocates
@@ -147,13 +148,21 @@ class _Worker:
         return [self._once(batch) for batch in batches]
 
     def compute(self, batch: Batch) -> NDArray[np.float32]:
-        vectors: NDArray[np.float32] = self._session.run(None, {self._name: batch})[0]
+        vectors: NDArray[np.float32] = self._session.run(None, self._feed(batch))[0]
         return vectors
 
     def _once(self, batch: Batch) -> float:
+        feed = self._feed(batch)
         started = time.perf_counter()
-        self._session.run(None, {self._name: batch})
+        self._session.run(None, feed)
         return time.perf_counter() - started
+
+    def _feed(self, batch: Batch) -> dict[str, Batch]:
+        """Return the inputs of a run; all of a batch is computed, whether it pads or not."""
+        from clipsearch.encoders.packing import packing
+
+        places = packing(batch.shape, None) if len(self._names) > 1 else {}
+        return {self._names[0]: batch, **places}
 
 
 def _work(connection: Connection) -> None:

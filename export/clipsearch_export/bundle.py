@@ -26,6 +26,7 @@ from clipsearch.encoders.manifest import (
     file_hash,
     load_bundle,
 )
+from clipsearch.encoders.packing import packing
 from clipsearch.encoders.runtime import onnxruntime
 from clipsearch_export.checkpoint import Checkpoint, load_checkpoint
 from clipsearch_export.errors import ExportError
@@ -85,7 +86,14 @@ def _build(
     rule = checkpoint.preprocess_rule()
     weights = checkpoint.weights()
     model = checkpoint.model.config
-    text = text_graph(weights, checkpoint.text_config, model.text_config.eos_token_id, _linear_writer(precision))
+    text = text_graph(
+        weights,
+        checkpoint.text_config,
+        model.text_config.eos_token_id,
+        _linear_writer(precision),
+        # fp16 runs on GPUs, whose captured launches want every batch of a size to be alike.
+        packed=precision != "fp16",
+    )
     files = save(text, directory / TEXT_GRAPH_FILE)
     image = image_graph(weights, checkpoint.image_config, checkpoint.image_size, rule, _linear_writer(precision))
     files += save(image, directory / IMAGE_GRAPH_FILE)
@@ -134,8 +142,9 @@ def _fused_attention(checkpoint: Checkpoint, directory: Path) -> AttentionNodes:
     it quietly runs that.
     """
     size = checkpoint.image_size
+    ids = np.full((2, 3), checkpoint.tokenizer.eos_token_id, dtype=np.int64)
     feeds: dict[str, dict[str, Any]] = {
-        TEXT_GRAPH_FILE: {"ids": np.full((2, 3), checkpoint.tokenizer.eos_token_id, dtype=np.int64)},
+        TEXT_GRAPH_FILE: {"ids": ids, **packing(ids.shape, None)},
         IMAGE_GRAPH_FILE: {"pixels": np.zeros((2, size, size, 3), dtype=np.uint8)},
     }
     text, image = (executed_kernels(directory / name, feed)["Attention"] for name, feed in feeds.items())
@@ -152,7 +161,7 @@ def _fused_attention(checkpoint: Checkpoint, directory: Path) -> AttentionNodes:
 
 
 def executed_kernels(graph: Path, feed: dict[str, Any]) -> Counter[str]:
-    """Run a graph once on the CPU and count what ran, by operator."""
+    """Run a graph once on the CPU and count what ran, by operator; what it does not take of ``feed`` is left out."""
     ort = onnxruntime()
     options = ort.SessionOptions()
     options.enable_profiling = True
@@ -160,7 +169,7 @@ def executed_kernels(graph: Path, feed: dict[str, Any]) -> Counter[str]:
     with tempfile.TemporaryDirectory() as scratch:
         options.profile_file_prefix = str(Path(scratch) / "profile")
         session = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-        session.run(None, feed)
+        session.run(None, {one.name: feed[one.name] for one in session.get_inputs()})
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     return Counter(
         event["args"]["op_name"]

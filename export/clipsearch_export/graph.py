@@ -5,7 +5,7 @@ what only we know, such as that one row per item survives the last attention (fi
 """
 
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,16 +69,25 @@ class GraphBuilder:
         """Convert to another element type."""
         return self.add("Cast", value, to=onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
-    def model(self, source: tuple[str, DTypeLike, Sequence[int | str]], result: tuple[str, Sequence[int | str]]) -> Any:
-        """Close the graph with (input name, element type, shape) and (output name, shape) of float32."""
+    def model(
+        self,
+        source: tuple[str, DTypeLike, Sequence[int | str]],
+        result: tuple[str, Sequence[int | str]],
+        places: Mapping[str, Sequence[int | str]] | None = None,
+    ) -> Any:
+        """Close the graph with (input name, element type, shape) and (output name, shape) of float32.
+
+        ``places`` are further inputs, of int64, by their names.
+        """
 
         def declare(name: str, dtype: DTypeLike, shape: Sequence[int | str]) -> Any:
             return onnx.helper.make_tensor_value_info(
                 name, onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), list(shape)
             )
 
+        inputs = [declare(*source), *(declare(name, np.int64, shape) for name, shape in (places or {}).items())]
         graph = onnx.helper.make_graph(
-            self._nodes, self._name, [declare(*source)], [declare(result[0], np.float32, result[1])], self._constants
+            self._nodes, self._name, inputs, [declare(result[0], np.float32, result[1])], self._constants
         )
         opsets = [onnx.helper.make_opsetid("", OPSET), onnx.helper.make_opsetid(CONTRIB, 1)]
         return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="clipsearch")

@@ -1,17 +1,18 @@
 """The two graphs, written from a checkpoint's weights.
 
-Tokens are rows of a matrix, [batch * length, width], everywhere but inside attention. The pooled row of each item is
-taken out right after the last attention, not at the end: nothing later looks at other rows, and that is a sixteenth of
-the arithmetic of a twelve-layer tower.
+Tokens are rows of a matrix, [tokens, width], everywhere but inside attention; so a packed text graph has no rows for
+the padding of a batch. The pooled row of each item is taken out right after the last attention, not at the end: nothing
+later looks at other rows, and that is a sixteenth of the arithmetic of a twelve-layer tower.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from clipsearch.encoders.manifest import PreprocessRule
+from clipsearch.encoders.packing import KEPT, ROWS
 from clipsearch_export.errors import ExportError
 from clipsearch_export.graph import CONTRIB, GraphBuilder, Weights
 from clipsearch_export.linear import Floats, LinearWriter
@@ -35,6 +36,18 @@ class TowerConfig:
     width: int
     epsilon: float
     activation: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How rows are the tokens of a batch; each writes nodes for one value and returns theirs."""
+
+    to_batch: Callable[[str], str]
+    """Rows [tokens, width] to [batch, length, width], as attention takes them."""
+    to_rows: Callable[[str], str]
+    """And back."""
+    pool: Callable[[str], str]
+    """Rows to the one of each item that stands for it, [batch, width]."""
 
 
 def image_graph(
@@ -70,40 +83,52 @@ def image_graph(
         ends = [graph.constant([n], np.int64) for n in (0, config.width, 1)]
         return graph.add("Slice", items, *ends)
 
-    pooled = writer.layers(rows, graph.constant([-1, length, config.width], np.int64), pool)
+    pooled = writer.layers(rows, _grid(graph, config.width, graph.constant([-1, length, config.width], np.int64), pool))
     writer.embedding(pooled, "post_layernorm", weights["visual_projection.weight"])
     size = weights["visual_projection.weight"].shape[0]
     return graph.model(("pixels", np.uint8, ["batch", image_size, image_size, 3]), ("embedding", ["batch", size]))
 
 
-def text_graph(weights: Weights, config: TowerConfig, eos_id: int, linear: LinearWriter) -> Any:
+def text_graph(weights: Weights, config: TowerConfig, eos_id: int, linear: LinearWriter, *, packed: bool) -> Any:
     """Write the text tower: int64 ids [batch, length] to float32 [batch, dimension], rows of unit length.
 
     ``eos_id`` is the config's: the first such id of a row marks its end, or the largest id where it is LEGACY_EOS_ID.
+    A ``packed`` graph computes what ``clipsearch.encoders.packing`` tells it to be tokens, the other one all places.
     """
     graph = GraphBuilder("text")
     all_positions = weights["text_model.embeddings.position_embedding.weight"]
     if len(weights["text_model.embeddings.token_embedding.weight"]) * len(all_positions) >= _EXACT_FLOAT32:
         raise ExportError("The vocabulary is too large for the way in which the end of a text is found.")
     table = graph.constant(weights["text_model.embeddings.token_embedding.weight"], linear.table_dtype)
-    words = graph.add("Gather", table, "ids")
+    position_table = graph.constant(all_positions, linear.dtype)
+    length = graph.add_shape("Shape", "ids", start=1, end=2)
+    ends = _ends(graph, eos_id, length, len(all_positions))
+    ids = "ids"
+    if packed:
+        ids = graph.add("Gather", graph.add("Reshape", ids, graph.constant([-1], np.int64)), KEPT)
+        positions = graph.add("Gather", position_table, graph.add("Mod", KEPT, length))
+        layout = _packed(graph, config.width, ends)
+    else:
+        positions = _first_rows(graph, position_table, length)
+        width = graph.constant([config.width], np.int64)
+        shape = graph.add_shape("Concat", graph.add_shape("Shape", ids), width, axis=0)
+        layout = _grid(
+            graph,
+            config.width,
+            shape,
+            lambda rows: graph.add("GatherND", graph.add("Reshape", rows, shape), ends, batch_dims=1),
+        )
+    words = graph.add("Gather", table, ids)
     if linear.table_dtype is not linear.dtype:
         words = graph.cast(words, linear.dtype)
-    length = graph.add_shape("Shape", "ids", start=1, end=2)
-    positions = _first_rows(graph, graph.constant(all_positions, linear.dtype), length)
-    width = graph.constant([config.width], np.int64)
     rows = graph.add("Reshape", graph.add("Add", words, positions), graph.constant([-1, config.width], np.int64))
-    shape = graph.add_shape("Concat", graph.add_shape("Shape", "ids"), width, axis=0)
-    ends = _ends(graph, eos_id, length, len(all_positions))
-
-    def pool(values: str) -> str:
-        return graph.add("GatherND", graph.add("Reshape", values, shape), ends, batch_dims=1)
 
     writer = _TowerWriter(graph, weights, "text_model", config=config, linear=linear, causal=True)
-    pooled = writer.layers(rows, shape, pool)
+    pooled = writer.layers(rows, layout)
     writer.embedding(pooled, "final_layer_norm", weights["text_projection.weight"])
     size = weights["text_projection.weight"].shape[0]
-    return graph.model(("ids", np.int64, ["batch", "length"]), ("embedding", ["batch", size]))
+    places: dict[str, Sequence[int | str]] = {KEPT: ["tokens"], ROWS: ["batch", "length"]} if packed else {}
+    return graph.model(("ids", np.int64, ["batch", "length"]), ("embedding", ["batch", size]), places)
 
 
 def fold_normalisation(weight: Floats, rule: PreprocessRule) -> tuple[Floats, np.ndarray[Any, np.dtype[np.float64]]]:
@@ -118,6 +143,27 @@ def fold_normalisation(weight: Floats, rule: PreprocessRule) -> tuple[Floats, np
     exact = weight.astype(np.float64).transpose(0, 2, 3, 1)  # [out, patch, patch, 3]
     offset = -(exact * (mean / std)).sum(axis=(1, 2, 3))
     return (exact * (factor / std)).reshape(len(weight), -1).astype(np.float32), offset
+
+
+def _grid(graph: GraphBuilder, width: int, shape: str, pool: Callable[[str], str]) -> _Layout:
+    """Every place of a batch is a row; ``shape`` names int64 [3], the rows' shape as a batch."""
+    return _Layout(
+        to_batch=lambda rows: graph.add("Reshape", rows, shape),
+        to_rows=lambda batch: graph.add("Reshape", batch, graph.constant([-1, width], np.int64)),
+        pool=pool,
+    )
+
+
+def _packed(graph: GraphBuilder, width: int, ends: str) -> _Layout:
+    """The places that are kept are rows; for attention they are spread out, and the rest filled with anything."""
+    last_rows = graph.add("GatherND", ROWS, ends, batch_dims=1)
+    return _Layout(
+        to_batch=lambda rows: graph.add("Gather", rows, ROWS, axis=0),
+        to_rows=lambda batch: graph.add(
+            "Gather", graph.add("Reshape", batch, graph.constant([-1, width], np.int64)), KEPT, axis=0
+        ),
+        pool=lambda rows: graph.add("Gather", rows, last_rows, axis=0),
+    )
 
 
 def _first_rows(graph: GraphBuilder, table: str, length: str) -> str:
@@ -166,17 +212,14 @@ class _TowerWriter:
         )
         return self._graph.add("LayerNormalization", rows, scale, bias, axis=-1, epsilon=self._config.epsilon)
 
-    def layers(self, rows: str, shape: str, pool: Any) -> str:
-        """Write all layers over rows [batch * length, width]; returns the pooled rows, [batch, width].
-
-        ``shape`` names int64 [3], the rows' shape as a batch; ``pool`` writes the choice of one row per item.
-        """
+    def layers(self, rows: str, layout: _Layout) -> str:
+        """Write all layers over rows [tokens, width]; returns the pooled rows, [batch, width]."""
         self._linear.begin_rows(self._graph, rows)
         for number in range(self._config.layers):
             last = number == self._config.layers - 1
-            attended = self._attention(self.norm(rows, f"encoder.layers.{number}.layer_norm1"), number, shape)
+            attended = self._attention(self.norm(rows, f"encoder.layers.{number}.layer_norm1"), number, layout)
             if last:
-                rows, attended = pool(rows), pool(attended)
+                rows, attended = layout.pool(rows), layout.pool(attended)
                 self._linear.begin_rows(self._graph, rows)
             rows = self._graph.add("Add", rows, self._linears(attended, number, ["self_attn.out_proj"])[0])
             normed = self.norm(rows, f"encoder.layers.{number}.layer_norm2")
@@ -191,14 +234,14 @@ class _TowerWriter:
         projected = self._graph.add("MatMul", self.norm(pooled, norm, np.float32), self._graph.constant(projection.T))
         self._graph.add("LpNormalization", projected, axis=-1, p=2, output="embedding")
 
-    def _attention(self, rows: str, number: int, shape: str) -> str:
+    def _attention(self, rows: str, number: int, layout: _Layout) -> str:
         names = [f"self_attn.{part}_proj" for part in ("q", "k", "v")]
-        parts = [self._graph.add("Reshape", part, shape) for part in self._linears(rows, number, names)]
+        parts = [layout.to_batch(part) for part in self._linears(rows, number, names)]
         heads = self._config.heads
         attended = self._graph.add(
             "Attention", *parts, q_num_heads=heads, kv_num_heads=heads, is_causal=int(self._causal)
         )
-        return self._graph.add("Reshape", attended, self._graph.constant([-1, self._config.width], np.int64))
+        return layout.to_rows(attended)
 
     def _linears(self, rows: str, number: int, names: Sequence[str], floor: float | None = None) -> list[str]:
         prefix = f"{self._prefix}.encoder.layers.{number}"

@@ -78,15 +78,26 @@ def encoder_workers(settings: Settings, encoders: Encoders) -> int:
 def wire_lanes(settings: Settings, encoders: Encoders, telemetry: Telemetry, *, with_data: bool) -> Lanes:
     """Make the lanes, not started; without data, those that embed alone.
 
-    They run every item with its own model; ``encoders``, those of the first one, decide how many workers there are.
+    They run every item with its own model; ``encoders``, those of the first one, decide how many workers there are and
+    what padding costs.
     """
 
-    def policy(max_items: int, max_cost: int, overhead: int = 0) -> BatchPolicy:
+    def policy(max_items: int, max_cost: int, overhead: int = 0, padding_cost: float = 1.0) -> BatchPolicy:
         return BatchPolicy(
-            max_items, max_cost, overhead, bulk_share=settings.bulk_share, max_delay_s=settings.max_batch_delay_ms / 1e3
+            max_items,
+            max_cost,
+            overhead,
+            bulk_share=settings.bulk_share,
+            max_delay_s=settings.max_batch_delay_ms / 1e3,
+            padding_cost=padding_cost,
         )
 
-    text_policy = policy(settings.text_batch_items, settings.text_batch_tokens, settings.text_batch_overhead_tokens)
+    text_policy = policy(
+        settings.text_batch_items,
+        settings.text_batch_tokens,
+        settings.text_batch_overhead_tokens,
+        encoders.text.padding_cost,
+    )
     image_policy = policy(settings.image_batch_items, settings.image_batch_items)
     search_policy = policy(settings.search_batch_items, settings.search_batch_items)
     run_text = functools.partial(run_by_model, _encode_texts)

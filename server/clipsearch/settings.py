@@ -98,9 +98,11 @@ class Settings(BaseSettings):
         0, ge=0, description="Most memory that one picture may take, in a process of its own; 0: by max_image_pixels."
     )
     text_batch_items: int = Field(64, ge=1, le=4096, description="Most texts in one batch.")
-    text_batch_tokens: int = Field(512, ge=1, description="Most tokens in one batch of texts, padding included.")
+    text_batch_tokens: int = Field(
+        512, ge=1, description="Most tokens in one batch of texts, with padding at its cost."
+    )
     text_batch_overhead_tokens: int = Field(
-        16, ge=0, description="Padding, in tokens, that is worth wasting to save one more batch of texts."
+        16, ge=0, description="Cost of padding, in tokens, that is worth wasting to save one more batch of texts."
     )
     image_batch_items: int = Field(8, ge=1, le=4096, description="Most pictures in one batch.")
     search_batch_items: int = Field(64, ge=1, le=65536, description="Most queries in one batch.")

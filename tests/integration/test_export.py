@@ -16,6 +16,7 @@ onnx = pytest.importorskip("onnx")
 
 from clipsearch.encoders.load import Encoders, load_encoders
 from clipsearch.encoders.manifest import PRECISIONS, Precision, load_bundle
+from clipsearch.encoders.packing import packing
 from clipsearch.encoders.runtime import RuntimeOptions
 from clipsearch.errors import UnusableBundle
 from clipsearch_export.bundle import Exported, executed_kernels, export_checkpoint
@@ -99,6 +100,12 @@ def test_other_activations(tmp_path: Path, activation: str) -> None:
     assert min(report.text.figure.min_cosine, report.image.figure.min_cosine) > 0.99999
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_texts_are_packed_where_the_cpu_serves_them(exported: Callable[..., Exported], precision: Precision) -> None:
+    text = load_encoders(exported(precision).bundle.path, CPU).text
+    assert (text.padding_cost < 1.0) == (precision != "fp16")
+
+
 def test_texts_do_not_depend_on_their_neighbours(encoders: Encoders) -> None:
     texts = ["", "a red shirt", "striped cotton coat with long and short and blue and green", "shoe " * 40]
     ids = [encoders.tokenizer(text).ids for text in texts]
@@ -153,7 +160,7 @@ def test_bytes_to_vector(encoders: Encoders) -> None:
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_kernels_are_the_fused_ones(exported: Callable[..., Exported], precision: Precision) -> None:
     bundle = exported(precision).bundle
-    text = executed_kernels(bundle.text_graph, {"ids": np.ones((2, 5), dtype=np.int64)})
+    text = executed_kernels(bundle.text_graph, {"ids": np.ones((2, 5), dtype=np.int64), **packing((2, 5), None)})
     image = executed_kernels(bundle.image_graph, {"pixels": np.zeros((2, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)})
     for kernels, norms in ((text, 2 * LAYERS + 1), (image, 2 * LAYERS + 2)):
         assert kernels["Attention"] == LAYERS

@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
-from clipsearch.encoders.runtime import onnxruntime
+from clipsearch.encoders.runtime import CPU, open_session
 from clipsearch_export.graph import GraphBuilder, save
 from clipsearch_export.linear import FloatLinear, Int8Linear, LinearWriter, quantise_weight
 from clipsearch_export.towers import fold_normalisation
@@ -23,7 +23,7 @@ RANDOM = np.random.default_rng(3)
 def run(model: Any, directory: Path, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Save a graph and run it on the CPU."""
     save(model, directory / "graph.onnx")
-    session = onnxruntime().InferenceSession(str(directory / "graph.onnx"), providers=["CPUExecutionProvider"])
+    session = open_session(directory / "graph.onnx", CPU, {}, threads=1)
     (result,) = session.run(None, {session.get_inputs()[0].name: values})
     return np.asarray(result)
 

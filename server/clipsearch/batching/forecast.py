@@ -21,7 +21,7 @@ class Running:
 
     priority: Priority
     cost: int
-    padded_cost: int
+    padded_cost: float
     began: float
 
 

@@ -63,7 +63,7 @@ class LaneCounts:
     out_of_memory: int = 0
     cancelled: int = 0
     cost: int = 0
-    padded_cost: int = 0
+    padded_cost: float = 0.0
 
 
 class Lane(Generic[Item, Output]):
@@ -206,7 +206,8 @@ class Lane(Generic[Item, Output]):
         if not batch:
             return True
         lengths = [entry.length for entry in batch]
-        cost, padded_cost, started = sum(lengths), len(lengths) * max(lengths), self._clock()
+        cost, started = sum(lengths), self._clock()
+        padded_cost = cost + self.policy.padding(len(lengths), max(lengths), cost)
         # Left as it is by a worker that dies of the batch: it runs for ever.
         self.forecast.running[worker] = running = Running(batch[0].priority, cost, padded_cost, started)
         outputs, whole = self._compute(batch)

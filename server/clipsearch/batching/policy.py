@@ -10,14 +10,14 @@ from clipsearch.errors import ConfigError
 class BatchPolicy:
     """The limits of one lane's batches.
 
-    A batch of ``n`` items costs ``n * longest``: texts are padded to the longest of their batch, so cost counts tokens
-    there; pictures and queries have length 1, so cost counts items.
+    Cost counts tokens where items are texts, which are padded to the longest of their batch; pictures and queries have
+    length 1, so there it counts items.
     """
 
     max_items: int
     """Most items in a batch."""
     max_cost: int
-    """Largest padded cost of a batch; an item over it goes alone."""
+    """Largest cost of a batch, that of its padding included; an item over it goes alone."""
     batch_overhead: int = 0
     """What one more batch costs beyond its items, in the same unit. Padding that wastes more than this is not worth
     saving a batch, so items of other lengths are then left for the next one."""
@@ -25,6 +25,8 @@ class BatchPolicy:
     """Share of the lane's cost that bulk items get while interactive ones wait too."""
     max_delay_s: float = 0.0
     """How long a batch that is not full waits for company, in seconds. 0: not at all."""
+    padding_cost: float = 1.0
+    """What one place of padding costs beside one of an item: 1 where it is computed like any other."""
 
     def __post_init__(self) -> None:
         if self.max_items < 1 or self.max_cost < 1:
@@ -33,6 +35,12 @@ class BatchPolicy:
             raise ConfigError("batch_overhead and max_delay_s must not be negative")
         if not 0.0 <= self.bulk_share < 1.0:
             raise ConfigError("bulk_share must lie in [0, 1)")
+        if not 0.0 <= self.padding_cost <= 1.0:
+            raise ConfigError("padding_cost must lie in [0, 1]")
+
+    def padding(self, items: int, longest: int, real: int) -> float:
+        """Return what the padding of a batch costs whose ``items`` have lengths of ``real`` together."""
+        return (items * longest - real) * self.padding_cost
 
 
 def is_full(lengths: Sequence[int], policy: BatchPolicy) -> bool:
@@ -63,9 +71,9 @@ def choose(lengths: Sequence[int], policy: BatchPolicy) -> list[int]:
             break
         step_low, step_high = (low - 1, high) if side < 0 else (low, high + 1)
         longest = lengths[order[step_high]]
-        padded = (step_high - step_low + 1) * longest
         real_after = real + lengths[order[step_low if side < 0 else step_high]]
-        if padded > policy.max_cost or padded - real_after > policy.batch_overhead:
+        padding = policy.padding(step_high - step_low + 1, longest, real_after)
+        if real_after + padding > policy.max_cost or padding > policy.batch_overhead:
             break
         low, high, real = step_low, step_high, real_after
     return sorted(order[low : high + 1])

@@ -8,6 +8,7 @@ as CUDA graphs: some 150 kernels of a few microseconds each cost more to launch 
 import logging
 import queue
 import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -19,6 +20,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from clipsearch.cuda import import_cupy
 from clipsearch.encoders.manifest import SHAPE_NODE
+from clipsearch.encoders.packing import KEPT, packing
 from clipsearch.encoders.runtime import CUDA, Fill, encoder_failure, onnxruntime, open_session
 from clipsearch.errors import UnusableBundle
 from clipsearch.ports import Vectors
@@ -42,6 +44,8 @@ class _Bound:
     source: Any
     result: Any
     binding: Any
+    places: tuple[Any, ...]
+    """What a packed graph is bound to besides: every place is kept, so that batches of a size are alike."""
     captured: Any = None
 
 
@@ -60,7 +64,9 @@ class _Slot:
 
 
 class CudaGraph:
-    """One loaded ONNX graph of one input and one output, resident on the first GPU. For any number of threads."""
+    """One loaded ONNX graph, resident on the first GPU; see ``runtime.Graph``. For any number of threads."""
+
+    packs = False
 
     def __init__(self, path: Path, memory_limit: int = 0, *, capture: bool = True) -> None:
         """Load a graph; ``memory_limit`` bytes bound ONNX Runtime's arena, 0 does not.
@@ -84,6 +90,7 @@ class CudaGraph:
         check_placement(self._session, path)
         source, result = self._session.get_inputs()[0], self._session.get_outputs()[0]
         self._names = source.name, result.name
+        self._inputs = [one.name for one in self._session.get_inputs()]
         self._dtype: DTypeLike = np.uint8 if source.type == "tensor(uint8)" else np.int64
         self._width = int(result.shape[-1])
         self._capture = capture
@@ -94,11 +101,13 @@ class CudaGraph:
             self._slots.put(_Slot(self._cupy, 0, self._width))
         logger.info("loaded %s on cuda", path.name)
 
-    def run(self, shape: tuple[int, ...], fill: Fill) -> Vectors:
+    def run(self, shape: tuple[int, ...], fill: Fill, lengths: Sequence[int] | None = None) -> Vectors:
         """Run one batch of ``shape`` [n, ...] that ``fill`` writes into a buffer of at least that shape.
 
-        Returns float32 [n, dimension]. Raises ComputeFailed, and of its kinds OutOfMemory.
+        Returns float32 [n, dimension]; padding is computed whatever ``lengths`` say. Raises ComputeFailed, and of its
+        kinds OutOfMemory.
         """
+        del lengths
         padded = self._padded(shape)
         slot = self._slots.get()
         try:
@@ -135,9 +144,19 @@ class CudaGraph:
         binding = self._session.io_binding()
         binding.bind_input(self._names[0], "cuda", 0, self._dtype, shape, source.data.ptr)
         binding.bind_output(self._names[1], "cuda", 0, np.float32, (shape[0], self._width), result.data.ptr)
-        bound = _Bound(staged, slot.taken[: shape[0]], source, result, binding)
+        places = tuple(self._bind_places(binding, shape))
+        bound = _Bound(staged, slot.taken[: shape[0]], source, result, binding, places)
         slot.bound[shape] = bound
         return bound
+
+    def _bind_places(self, binding: Any, shape: tuple[int, ...]) -> Iterator[Any]:
+        if KEPT not in self._inputs:
+            return
+        for name, values in packing(shape, None).items():
+            with self._stream:  # or the first run might not wait for the copy
+                on_device = self._cupy.asarray(values)
+            binding.bind_input(name, "cuda", 0, np.int64, values.shape, on_device.data.ptr)
+            yield on_device
 
     def _grow(self, slot: _Slot, size: int, rows: int) -> None:
         """Make room; what was captured knows the old addresses and goes with them."""

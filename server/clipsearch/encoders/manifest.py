@@ -16,7 +16,10 @@ from typing import Any, Final, Literal, TypeVar, get_args
 
 from clipsearch.errors import UnusableBundle
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+"""What is written: since 2 a text graph may be packed (see ``packing``), which an older release would not feed."""
+READ_VERSIONS: Final = (1, 2)
+
 MANIFEST_FILE: Final = "manifest.json"
 TOKENIZER_FILE: Final = "tokenizer.json"
 TEXT_GRAPH_FILE: Final = "text.onnx"
@@ -120,9 +123,10 @@ class Manifest:
             raise UnusableBundle(f"{MANIFEST_FILE} does not hold a JSON object.")
         # Before all else: an unknown version may have other fields, and complaining about those would mislead.
         version = raw.get("format_version")
-        if version != FORMAT_VERSION:
+        if version not in READ_VERSIONS or isinstance(version, bool):
             raise UnusableBundle(
-                f"{MANIFEST_FILE} has format version {version!r}, and this release reads version {FORMAT_VERSION} only."
+                f"{MANIFEST_FILE} has format version {version!r}, and this release reads versions "
+                f"{READ_VERSIONS[0]} to {READ_VERSIONS[-1]}."
             )
         try:
             return _manifest(raw)
@@ -144,7 +148,7 @@ class Bundle:
 
     @property
     def text_graph(self) -> Path:
-        """The text tower: int64 ids [batch, length] to float32 [batch, dimension]."""
+        """The text tower: int64 ids [batch, length], and what ``packing`` adds, to float32 [batch, dimension]."""
         return self.path / TEXT_GRAPH_FILE
 
     @property
@@ -205,7 +209,7 @@ def _manifest(raw: Mapping[str, Any]) -> Manifest:
             raise ValueError(f"{name} is {value}, and must be at least 1")
     parity = _typed(raw, "parity", dict)
     return Manifest(
-        format_version=FORMAT_VERSION,
+        format_version=raw["format_version"],
         source=_typed(raw, "source", str),
         weight_hash=_typed(raw, "weight_hash", str),
         **positive,

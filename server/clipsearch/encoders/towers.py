@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.encoders.manifest import Bundle
+from clipsearch.encoders.packing import PADDING_COST
 from clipsearch.encoders.runtime import PooledGraph, RuntimeOptions, Usage, resolve_device
 from clipsearch.errors import ComputeFailed
 from clipsearch.ports import Pixels, TokenIds, Vectors
@@ -30,7 +31,7 @@ class OnnxTextEncoder:
         """Embed int64 id sequences of any lengths: float32 [n, dimension], rows of unit length.
 
         Rows are padded to the longest in the batch, which changes nothing: attention is causal and pooling looks at the
-        first end token. It only costs, so callers group texts of like length.
+        first end token. It only costs, ``padding_cost``; where that is much, callers group texts of like length.
         """
         if not batch:
             return np.empty((0, self.dimension), dtype=np.float32)
@@ -40,7 +41,13 @@ class OnnxTextEncoder:
             for row, tokens in zip(ids, batch, strict=False):
                 row[: len(tokens)] = tokens
 
-        return self._graph.run((len(batch), max(map(len, batch))), fill)
+        lengths = [len(tokens) for tokens in batch]
+        return self._graph.run((len(batch), max(lengths)), fill, lengths)
+
+    @property
+    def padding_cost(self) -> float:
+        """What a place of padding takes beside a token."""
+        return PADDING_COST if self._graph.packs else 1.0
 
     @property
     def usage(self) -> Usage:

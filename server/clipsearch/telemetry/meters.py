@@ -63,7 +63,8 @@ class LaneMeter:
         for priority, waits in self.waits.items():
             waits.observe_all([started - entry.enqueued for entry in batch if entry.priority is priority])
         self.items.observe(size)
-        padded = size * max(entry.length for entry in batch)
+        lengths = [entry.length for entry in batch]
+        padded = sum(lengths) + self._policy.padding(size, max(lengths), sum(lengths))
         # An item over the budget goes alone, and fills no more than all of it.
         self.fill.observe(min(1.0, max(size / self._policy.max_items, padded / self._policy.max_cost)))
         self.seconds.observe(ran_s)

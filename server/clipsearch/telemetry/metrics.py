@@ -85,7 +85,10 @@ DROPPED = Declared(
 )
 FAILED = Declared("clipsearch_failed_items_total", "counter", ("lane",), "Items whose computation failed.")
 TEXT_TOKENS = Declared(
-    "clipsearch_text_tokens_total", "counter", ("kind",), "Tokens that were encoded: real ones, and padding."
+    "clipsearch_text_tokens_total",
+    "counter",
+    ("kind",),
+    "Tokens that were encoded: real ones, and what padding cost, in tokens.",
 )
 PREPROCESS_FAILURES = Declared(
     "clipsearch_preprocess_failures_total",

@@ -9,7 +9,11 @@ from clipsearch.errors import ConfigError
 
 lengths_strategy = st.lists(st.integers(1, 77), min_size=1, max_size=80)
 policies = st.builds(
-    BatchPolicy, max_items=st.integers(1, 64), max_cost=st.integers(1, 1024), batch_overhead=st.integers(0, 128)
+    BatchPolicy,
+    max_items=st.integers(1, 64),
+    max_cost=st.integers(1, 1024),
+    batch_overhead=st.integers(0, 128),
+    padding_cost=st.sampled_from([0.0, 0.05, 1.0]),
 )
 
 
@@ -34,6 +38,14 @@ def test_padding_is_wasted_only_while_it_is_cheaper_than_another_batch() -> None
     assert choose(lengths, BatchPolicy(max_items=8, max_cost=1000, batch_overhead=9)) == [0]
 
 
+def test_cheap_padding_is_wasted_for_more() -> None:
+    lengths = [10, 20]
+    policy = BatchPolicy(max_items=8, max_cost=1000, batch_overhead=1, padding_cost=0.1)
+    assert choose(lengths, policy) == [0, 1]
+    assert choose([10, 30], policy) == [0]
+    assert choose([10, 77, 10], BatchPolicy(max_items=8, max_cost=100, batch_overhead=1000, padding_cost=0.1)) == [0, 2]
+
+
 @given(lengths_strategy, policies)
 def test_every_batch_holds_the_oldest_and_keeps_the_limits(lengths: list[int], policy: BatchPolicy) -> None:
     chosen = choose(lengths, policy)
@@ -41,9 +53,10 @@ def test_every_batch_holds_the_oldest_and_keeps_the_limits(lengths: list[int], p
     assert chosen == sorted(set(chosen))
     assert len(chosen) <= policy.max_items
     if len(chosen) > 1:
-        padded = len(chosen) * max(lengths[i] for i in chosen)
-        assert padded <= policy.max_cost
-        assert padded - sum(lengths[i] for i in chosen) <= policy.batch_overhead
+        real = sum(lengths[i] for i in chosen)
+        padding = policy.padding(len(chosen), max(lengths[i] for i in chosen), real)
+        assert real + padding <= policy.max_cost
+        assert padding <= policy.batch_overhead
 
 
 @given(lengths_strategy, policies)
@@ -72,6 +85,7 @@ def test_full_means_that_waiting_cannot_improve_the_batch() -> None:
         {"max_items": 1, "max_cost": 1, "batch_overhead": -1},
         {"max_items": 1, "max_cost": 1, "bulk_share": 1.0},
         {"max_items": 1, "max_cost": 1, "max_delay_s": -0.1},
+        {"max_items": 1, "max_cost": 1, "padding_cost": 1.1},
     ],
 )
 def test_a_policy_that_makes_no_sense_is_refused(wrong: dict[str, float]) -> None:

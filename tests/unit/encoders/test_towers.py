@@ -4,7 +4,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -248,7 +248,9 @@ class HeldSession:
         self.name, self.began = name, began
         self.started, self.permits = threading.Semaphore(0), threading.Semaphore(0)
 
-    def run(self, shape: tuple[int, ...], fill: Fill) -> Vectors:
+    packs = False
+
+    def run(self, shape: tuple[int, ...], fill: Fill, lengths: Sequence[int] | None = None) -> Vectors:
         self.began.append(self.name)
         self.started.release()
         assert self.permits.acquire(timeout=10)
