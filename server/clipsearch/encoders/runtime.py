@@ -26,8 +26,8 @@ CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"
 
 WHOLE_SUMS: Final = ("session.x64quantprecision", "1")
-"""An option of sessions. Without VNNI, AVX2 adds pairs of products of 8 bits in 16, and cuts off what does not fit: int8
-towers then give other vectors than elsewhere. With this, weights are unsigned there, which fits and is a quarter slower;
+"""An option of sessions. Without VNNI, AVX2 adds products of 8 bits by twos in 16, and cuts off what is too large: int8
+towers then give other vectors than elsewhere. With it, weights are unsigned there, which fits and takes a third longer;
 processors with VNNI do not notice."""
 
 _OUT_OF_MEMORY: Final = (

@@ -1,0 +1,130 @@
+"""What it is worth not to compute the padding of texts, and what it costs where there is none.
+
+    python benchmarks/packing.py
+
+The same weights in a packed text graph and in one that computes every place of a batch, in turns, on one thread each,
+as a server runs them. Needs CLIP's tokenizer and the export extra. See docs/decisions/0012-packed-texts.md.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from harness.facts import environment
+from harness.figures import ratios, summarise
+from harness.models import ROOT, TOKENIZER, MissingInput, random_bundle, random_checkpoint
+from harness.report import Line, as_json, table
+from numpy.typing import NDArray
+from rich.console import Console
+
+from clipsearch.encoders.manifest import Precision, load_bundle
+from clipsearch.encoders.runtime import CpuGraph
+
+RESULTS: Final = ROOT / "benchmarks" / "results" / "packing.json"
+BEGIN, END, WORDS = 49406, 49407, (1000, 40_000)
+"""Ids of CLIP's vocabulary: what marks a text, and a range of words."""
+
+BATCHES: Final[Mapping[str, Sequence[int]]] = {
+    "one text": [10],
+    "32 texts of one length": [10] * 32,
+    "32 texts of 6 to 14 tokens": [6 + n % 9 for n in range(32)],
+    "31 of these and one of 77": [77, *(6 + n % 9 for n in range(31))],
+}
+
+
+def padded_graph(work: Path, bundle: Path, precision: Precision, tokenizer: Path) -> Path:
+    """Return the text graph of a bundle's checkpoint that computes all places; made once, then kept."""
+    from clipsearch_export.checkpoint import load_checkpoint
+    from clipsearch_export.graph import save
+    from clipsearch_export.linear import FloatLinear, Int8Linear
+    from clipsearch_export.towers import text_graph
+
+    path = work / f"padded-{bundle.name}" / "text.onnx"
+    if not path.exists():
+        checkpoint = load_checkpoint(random_checkpoint(work, 0, tokenizer))
+        linear = Int8Linear() if precision == "int8" else FloatLinear(np.float32)
+        eos_id = checkpoint.model.config.text_config.eos_token_id
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(text_graph(checkpoint.weights(), checkpoint.text_config, eos_id, linear, packed=False), path)
+    return path
+
+
+def texts(lengths: Sequence[int], random: np.random.Generator) -> NDArray[np.int64]:
+    """Draw texts of so many tokens each, int64 [n, longest], padded with end tokens."""
+    ids = np.full((len(lengths), max(lengths)), END, dtype=np.int64)
+    for row, length in zip(ids, lengths, strict=True):
+        row[: length - 1] = [BEGIN, *random.integers(*WORDS, length - 2)]
+    return ids
+
+
+def rate(graph: CpuGraph, ids: NDArray[np.int64], lengths: Sequence[int], seconds: float) -> float:
+    """Return texts a second of one batch, again and again."""
+    runs, began = 0, time.perf_counter()
+    while time.perf_counter() < began + seconds:
+        graph.run(ids.shape, lambda into: np.copyto(into, ids), lengths)
+        runs += 1
+    return runs * len(ids) / (time.perf_counter() - began)
+
+
+def measure(graphs: Mapping[str, tuple[CpuGraph, CpuGraph]], rounds: int, seconds: float) -> list[Line]:
+    """Return rates, ratios and the smallest cosine between the two; ``graphs`` are packed and padded ones."""
+    lines = []
+    for precision, (packed, padded) in graphs.items():
+        cosines = []
+        for what, lengths in BATCHES.items():
+            ids = texts(lengths, np.random.default_rng(0))
+            ours, theirs = (
+                one.run(ids.shape, lambda into, ids=ids: np.copyto(into, ids), lengths)  # type: ignore[misc]
+                for one in (packed, padded)
+            )
+            cosines.append(float((ours * theirs).sum(axis=1).min()))
+            found: dict[str, list[float]] = {"packed": [], "padded": []}
+            for _ in range(rounds):
+                for name, graph in (("packed", packed), ("padded", padded)):
+                    found[name].append(rate(graph, ids, lengths, seconds))
+            section = f"{precision}, {what}"
+            lines += [Line(section, name, "texts/s", summarise(rates)) for name, rates in found.items()]
+            lines.append(Line(section, "packed / padded", "x", summarise(ratios(found["packed"], found["padded"]))))
+            print(section, file=sys.stderr, flush=True)
+        lines.append(Line(precision, "smallest cosine of both", "", summarise([min(cosines)])))
+    return lines
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure and write the result; a hurried run is only shown."""
+    parser = argparse.ArgumentParser(description="Measure packed text graphs beside padded ones.")
+    parser.add_argument("--quick", action="store_true", help="one short round; for trying, not for figures")
+    parser.add_argument("--tokenizer", type=Path, default=TOKENIZER, help="directory of CLIP's tokenizer")
+    parser.add_argument("--work", type=Path, default=ROOT / "build" / "bench", help="where models are kept")
+    arguments = parser.parse_args(argv)
+    facts, work, tokenizer = environment(ROOT), arguments.work.resolve(), arguments.tokenizer.resolve()
+    graphs: dict[str, tuple[Any, Any]] = {}
+    try:
+        for precision in ("fp32", "int8"):
+            bundle = random_bundle(work, precision, 0, tokenizer)
+            padded = padded_graph(work, bundle, precision, tokenizer)  # type: ignore[arg-type]
+            graphs[precision] = CpuGraph(load_bundle(bundle).text_graph, 1), CpuGraph(padded, 1)
+    except MissingInput as error:
+        sys.exit(f"{error}.")
+    lines = measure(graphs, *((1, 0.3) if arguments.quick else (5, 1.5)))
+    screen = Console()
+    screen.print(table(lines, "packing"), width=None if screen.is_terminal else 140)
+    if not arguments.quick:
+        document = {"environment": facts, "settings": {"threads": 1, "vnni": vnni()}, "lines": as_json(lines)}
+        RESULTS.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        print(f"written to {RESULTS}", file=sys.stderr)
+
+
+def vnni() -> bool:
+    """Whether the processor multiplies 8 bits by instructions made for it, as far as Linux tells."""
+    about = Path("/proc/cpuinfo")
+    return about.exists() and "vnni" in about.read_text(encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
