@@ -15,7 +15,8 @@ import cupy
 import faiss
 import numpy as np
 
-from clipsearch.index.gpu import SCRATCH_BYTES, Device, GpuIvfPqIndex, uses_cuvs
+from clipsearch.cuda import Room
+from clipsearch.index.gpu import SCRATCH_BYTES, VECTORS_SHARE, Device, GpuIvfPqIndex, uses_cuvs
 from clipsearch.index.ivfpq import IvfPqIndex
 from clipsearch.index.rules import choose_shape
 from clipsearch.index.threads import available_cores, limit_blas
@@ -184,7 +185,7 @@ def main() -> None:
         trained, train_s = timed(lambda: train(vectors.matrix, shape, 0, pool, lambda *a: None))
     keep(train_s=train_s)
     before = used_bytes()
-    device, load_s = timed(lambda: Device(vectors))
+    device, load_s = timed(lambda: Device(vectors, int(Room.now(cupy).free * VECTORS_SHARE)))
     vector_bytes = used_bytes() - before
     on_gpu, add_s = timed(lambda: filled_on_gpu(trained, vectors.matrix, device.resources))
     keep(load_s=load_s, add_s=add_s, vector_bytes=vector_bytes, scratch_bytes=SCRATCH_BYTES,

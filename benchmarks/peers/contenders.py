@@ -44,7 +44,7 @@ class Peer:
     model: Literal["bundle", "checkpoint"] = "bundle"
     """Whether it runs our ONNX graphs, or the same weights in PyTorch's float32."""
     towers: Sequence[Tower] = TOWERS
-    workers, threads, length = 2, 1, 0
+    workers, threads, length, packed = 2, 1, 0, False
     unavailable = ""
     """Why it cannot be measured at all, where it cannot; it is reported and not tried."""
 
@@ -70,7 +70,7 @@ class Peer:
 
     def task(self, model: Path, port: int) -> Task:
         """Return what the server is told."""
-        return Task(str(model), port, self.workers, self.threads, self.length)
+        return Task(str(model), port, self.workers, self.threads, self.length, self.packed)
 
     def command(self, python: Path, task: Task) -> list[str]:
         """Return the command that starts it in its environment."""
@@ -270,6 +270,7 @@ def _json(path: str, value: object) -> Call:
 PEERS: tuple[Peer, ...] = (
     Clipsearch("clipsearch"),
     Mosec("mosec"),
+    Mosec("mosec, packed", packed=True, towers=("text",)),
     Mosec("mosec, padded to 77", length=77, towers=("text",)),
     PyTriton("PyTriton"),
     LitServe("LitServe"),

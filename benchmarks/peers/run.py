@@ -96,7 +96,9 @@ def _measure(
     failures: dict[str, str] = {}
     for number in range(pace.rounds):
         rounds[ceiling.NAME].append(top.take_turn(pace))
-        for peer in peers:
+        # Each round begins with another, so that none always comes after the same one.
+        first = number % len(peers)
+        for peer in [*peers[first:], *peers[:first]]:
             if peer.name not in pythons or peer.name in failures:
                 continue
             began = time.monotonic()

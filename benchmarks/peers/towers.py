@@ -9,7 +9,6 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,7 @@ class Task:
     """What a server serves: a bundle (a checkpoint for those on PyTorch), where, and how.
 
     ``workers`` processes or threads run ``threads`` threads each. ``length`` pads every text to so many tokens,
-    and 0 to the longest of its batch.
+    and 0 to the longest of its batch; with ``packed`` that padding is not computed, as by clipsearch.
     """
 
     model: str
@@ -30,6 +29,7 @@ class Task:
     workers: int
     threads: int
     length: int = 0
+    packed: bool = False
     texts_at_once: int = 32
     images_at_once: int = 16
 
@@ -51,19 +51,18 @@ class Towers:
         from clipsearch.encoders.runtime import RuntimeOptions
 
         self._encoders = load_encoders(task.model, RuntimeOptions(device="cpu", threads=task.threads))
-        self._length, self._pad_id = task.length, self._encoders.manifest.pad_id
+        self._length, self._packed, self._pad_id = task.length, task.packed, self._encoders.manifest.pad_id
         self.decode = self._encoders.preprocessor
         """A JPEG to uint8 [size, size, 3]."""
 
     def texts(self, texts: Sequence[str]) -> "list[bytes]":
         """Embed texts in one run; returns float32 vectors as bytes."""
-        ids = [self._padded(self._encoders.tokenizer(text).ids) for text in texts]
+        ids = [self._encoders.tokenizer(text).ids for text in texts]
+        if not self._packed:
+            longest = max(self._length, *map(len, ids))
+            ids = [np.pad(one, (0, longest - len(one)), constant_values=self._pad_id) for one in ids]
         return [vector.tobytes() for vector in self._encoders.text.encode(ids)]
 
     def images(self, pixels: "Sequence[NDArray[np.uint8]]") -> "list[bytes]":
         """Embed decoded pictures in one run; returns float32 vectors as bytes."""
         return [vector.tobytes() for vector in self._encoders.image.encode(pixels)]
-
-    def _padded(self, ids: "NDArray[Any]") -> "NDArray[Any]":
-        missing = max(0, self._length - len(ids))
-        return np.pad(ids, (0, missing), constant_values=self._pad_id)

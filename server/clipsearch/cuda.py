@@ -1,9 +1,13 @@
 """The way to the GPU that encoders and indexes share: CuPy, which lends streams, memory and kernels."""
 
 import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from types import ModuleType
 
 from clipsearch.errors import DeviceUnavailable
+
+_GIB = 2**30
 
 
 def import_cupy() -> ModuleType:
@@ -12,3 +16,35 @@ def import_cupy() -> ModuleType:
         return importlib.import_module("cupy")
     except ImportError as error:
         raise DeviceUnavailable(f"cuda needs CuPy, of the gpu extra, which cannot be had: {error}.") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Memory of a GPU, in bytes."""
+
+    free: int
+    total: int
+
+    @classmethod
+    def now(cls, cupy: ModuleType) -> "Room":
+        """Ask the first GPU, which counts what other processes hold as well."""
+        return cls(*cupy.cuda.runtime.memGetInfo())
+
+    def less(self, what: str, parts: Mapping[str, int]) -> int:
+        """Return the bytes that stay free beside ``parts`` of ``what``.
+
+        Raises DeviceUnavailable with the sums where they do not fit: before anything is placed, since a GPU that is
+        full fails calls later, and of whoever uses it then.
+        """
+        needed = sum(parts.values())
+        if needed > self.free:
+            sums = ", ".join(f"{_gib(size)} of {name}" for name, size in parts.items())
+            raise DeviceUnavailable(
+                f"{what} needs {_gib(needed)} GiB on the GPU ({sums}), and {_gib(self.free)} of its {_gib(self.total)} "
+                "GiB are free; use a larger GPU, stop what else runs on it, or serve on the CPU."
+            )
+        return self.free - needed
+
+
+def _gib(size: int) -> str:
+    return f"{size / _GIB:.2f}"

@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from clipsearch.cuda import import_cupy
+from clipsearch.cuda import Room, import_cupy
 from clipsearch.encoders.manifest import SHAPE_NODE
 from clipsearch.encoders.packing import KEPT, packing
 from clipsearch.encoders.runtime import CUDA, Fill, encoder_failure, onnxruntime, open_session
@@ -72,9 +72,11 @@ class CudaGraph:
         """Load a graph; ``memory_limit`` bytes bound ONNX Runtime's arena, 0 does not.
 
         Raises UnusableBundle where the graph cannot be loaded or a node of it would run on the CPU, and
-        DeviceUnavailable where there is no CUDA.
+        DeviceUnavailable where there is no CUDA or too little memory for the weights.
         """
         self._cupy = import_cupy()
+        weights = path.with_suffix(".weights")
+        Room.now(self._cupy).less(path.name, {"weights": (weights if weights.exists() else path).stat().st_size})
         self._stream = self._cupy.cuda.Stream(non_blocking=True)
         settings = {
             "user_compute_stream": str(self._stream.ptr),

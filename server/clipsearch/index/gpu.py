@@ -5,7 +5,7 @@ from typing import Any, Final
 import faiss
 import numpy as np
 
-from clipsearch.cuda import import_cupy
+from clipsearch.cuda import Room, import_cupy
 from clipsearch.errors import DeviceUnavailable
 from clipsearch.index.exact import Scores, pad
 from clipsearch.index.flat import check_search
@@ -21,7 +21,7 @@ SCRATCH_BYTES: Final = 1 << 30
 """What FAISS may use for one search."""
 
 VECTORS_SHARE: Final = 0.6
-"""Of the memory that is free when an index is loaded, how much its vectors may take; the codes are a tenth of them."""
+"""Of the memory that an index leaves free besides them, how much its vectors may take; the towers need some as well."""
 
 GATHERED_ROWS: Final = 1 << 17
 """Selections up to this size have their vectors gathered once; of a larger one all vectors are compared."""
@@ -42,14 +42,16 @@ def is_on_gpu(device: str) -> bool:
 
 
 def load_on_gpu(manifest: IndexManifest, vectors: VectorFile, ivf: Any) -> VectorIndex:
-    """Copy an index to the first GPU; raises DeviceUnavailable where that cannot be done.
+    """Copy an index to the first GPU; raises DeviceUnavailable where that cannot be done, with sums if it does not fit.
 
     ``ivf`` is the trained ``faiss.IndexIVFPQ``, None for an exact index. cuVS kernels are used where FAISS has them.
     """
     if gpu_count() == 0:
         raise DeviceUnavailable("cuda was asked for, but this FAISS sees no GPU; install clipsearch[gpu] or use cpu")
     shape = manifest.ivfpq
-    device = Device(vectors)
+    room = Room.now(import_cupy())
+    left = room.less(f"an index of {len(vectors.matrix):,} vectors", needs(ivf))
+    device = Device(vectors, int(left * VECTORS_SHARE))
     if shape is None:
         return GpuFlatIndex(device)
     options: Any = faiss.GpuClonerOptions()
@@ -61,6 +63,15 @@ def load_on_gpu(manifest: IndexManifest, vectors: VectorFile, ivf: Any) -> Vecto
     except RuntimeError as error:
         raise DeviceUnavailable(f"the index could not be placed on the GPU: {str(error).splitlines()[-1]}") from error
     return GpuIvfPqIndex(on_gpu, device, nprobe=shape.nprobe, overfetch=shape.overfetch)
+
+
+def needs(ivf: Any | None) -> dict[str, int]:
+    """Return the bytes that an index takes on a GPU whatever else is there; None for an exact one."""
+    if ivf is None:
+        return {"scratch": SCRATCH_BYTES}
+    codes = int(ivf.ntotal) * (int(ivf.code_size) + 8)  # and the position of each
+    centroids = int(ivf.nlist) * int(ivf.d) * 4
+    return {"codes": codes, "centroids": centroids, "scratch": SCRATCH_BYTES}
 
 
 def uses_cuvs() -> bool:
@@ -75,17 +86,16 @@ def uses_cuvs() -> bool:
 class Device:
     """What an index holds of a GPU besides itself: FAISS's scratch memory, a stream, and the vectors."""
 
-    def __init__(self, vectors: VectorFile) -> None:
-        """Take a stream, scratch memory, and room for the vectors."""
+    def __init__(self, vectors: VectorFile, room: int) -> None:
+        """Take a stream, scratch memory, and up to ``room`` bytes for the vectors."""
         self.cupy = import_cupy()
         self.stream = self.cupy.cuda.Stream(non_blocking=True)
         self.resources = faiss.StandardGpuResources()
         self.resources.setTempMemory(SCRATCH_BYTES)
         self.resources.setDefaultStream(0, _faiss.cast_integer_to_cudastream_t(self.stream.ptr))
         self.file = vectors
-        free, _ = self.cupy.cuda.runtime.memGetInfo()
         with self.stream:
-            self.vectors = GpuVectors(vectors.matrix, int(free * VECTORS_SHARE))
+            self.vectors = GpuVectors(vectors.matrix, room)
 
     def bits(self, only: Selection | None) -> Any:
         """Return a selection's bits on the GPU, remembered by it."""
