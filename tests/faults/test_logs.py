@@ -15,6 +15,7 @@ from clipsearch.client import Client, ClientError, NewItem, RetryPolicy
 from tests.integration.certificates import Authority
 from tests.integration.test_access import add_key
 from tests.unit.encoders.test_isolation import picture
+from tests.waiting import eventually
 
 from .served import Server
 
@@ -95,7 +96,8 @@ def test_sighup_reads_certificates_and_keys_again_and_ends_no_call(tmp_path: Pat
                 revoke(known, doomed.split("_")[1], "now")
             server.process.send_signal(signal.SIGHUP)
             server.wait_for(r"keys\.json holds 1 keys")
-            assert ssl.get_server_certificate(("127.0.0.1", port)) != before
+            # A front has them a moment after the engine.
+            eventually(lambda: ssl.get_server_certificate(("127.0.0.1", port)) != before)
             assert sum(not isinstance(result, ClientError) for _, result in stream) == 1999
         with (
             Client(server.address, credentials=credentials, api_key=doomed, retry=RetryPolicy(max_attempts=1)) as late,
