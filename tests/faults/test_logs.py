@@ -89,7 +89,7 @@ def test_sighup_reads_certificates_and_keys_again_and_ends_no_call(tmp_path: Pat
         credentials = grpc.ssl_channel_credentials(ca.read_bytes())
         with Client(server.address, credentials=credentials, api_key=stays, timeout=30) as client:
             stream = client.stream_embed(((n, f"text {n}") for n in range(2000)), window=4)
-            assert next(stream)[0] == 0
+            assert next(stream)[0] < 4  # any that the window let in: workers overtake each other
             before = ssl.get_server_certificate(("127.0.0.1", port))
             ours.sign("second").write(cert, key)
             with editing(file) as known:
