@@ -4,7 +4,6 @@ Searches on the sample model show the server, a lone caller its latency (a rate 
 int8 ViT-B/32 what is left of it beside an encoder of ordinary size. See docs/decisions/0011-fronts.md.
 """
 
-import argparse
 import signal
 import sys
 from pathlib import Path
@@ -14,10 +13,11 @@ from harness.contest import Work, compared, servers
 from harness.facts import environment
 from harness.figures import summarise
 from harness.h2load import Load
-from harness.models import ROOT, SAMPLE_BUNDLE, TOKENIZER, random_bundle, sample
+from harness.models import ROOT, SAMPLE_BUNDLE, random_bundle, sample
 from harness.process import family
 from harness.report import Line, publish
 from harness.sections.search import by_text, by_vector, texts
+from harness.turns import options
 from harness.wire import EMBED_TEXT, SEARCH, frame
 from harness.workload import queries
 
@@ -68,20 +68,12 @@ def beside_an_encoder(rounds: int, seconds: float, work: Path, tokenizer: Path) 
 def main() -> None:
     """Measure, print a table and write the figures."""
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    parser = argparse.ArgumentParser(description="Measure what a front process is worth.")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each turn")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--work", type=Path, default=ROOT / "build" / "bench")
-    parser.add_argument("--tokenizer", type=Path, default=TOKENIZER)
-    arguments = parser.parse_args()
+    given = options("Measure what a front process is worth.", RESULTS, seconds=3.0)
     facts = environment(ROOT)
-    arguments.work.mkdir(parents=True, exist_ok=True)
-    work = arguments.work.resolve()
-    lines = of_the_server(arguments.rounds, arguments.seconds, work)
-    lines += beside_an_encoder(arguments.rounds, arguments.seconds, work, arguments.tokenizer.resolve())
-    settings = {"rounds": arguments.rounds, "seconds": arguments.seconds}
-    publish(lines, "front processes", facts, settings, arguments.out)
+    lines = of_the_server(given.rounds, given.seconds, given.work)
+    lines += beside_an_encoder(given.rounds, given.seconds, given.work, given.tokenizer)
+    settings = {"rounds": given.rounds, "seconds": given.seconds}
+    publish(lines, "front processes", facts, settings, given.out)
 
 
 if __name__ == "__main__":

@@ -6,21 +6,18 @@ Sessions with ONNX Runtime's option for whole sums, as ours have, and without it
 the fp32 tower, and rates. On a processor with VNNI both are the same. See docs/decisions/0012-packed-texts.md.
 """
 
-import argparse
-import json
 import sys
-import time
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from harness.facts import environment
 from harness.figures import ratios, summarise
-from harness.models import ROOT, TOKENIZER, MissingInput, random_bundle
-from harness.report import Line, as_json, table
+from harness.models import ROOT, MissingInput, random_bundle
+from harness.report import Line, publish
+from harness.turns import options, rate
 from packing import texts, vnni
-from rich.console import Console
 
 from clipsearch.encoders.packing import packing
 from clipsearch.encoders.runtime import WHOLE_SUMS, onnxruntime
@@ -40,15 +37,6 @@ def opened(graph: Path, *, whole: bool) -> Any:
     return ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
 
 
-def rate(session: Any, feed: dict[str, Any], items: int, seconds: float) -> float:
-    """Return items a second."""
-    runs, began = 0, time.perf_counter()
-    while time.perf_counter() < began + seconds:
-        session.run(None, feed)
-        runs += 1
-    return runs * items / (time.perf_counter() - began)
-
-
 def measure(exact: Path, bundle: Path, rounds: int, seconds: float) -> list[Line]:
     """Return the lines of both towers; ``exact`` is the bundle of float32."""
     random = np.random.default_rng(0)
@@ -62,7 +50,7 @@ def measure(exact: Path, bundle: Path, rounds: int, seconds: float) -> list[Line
         rates: dict[str, list[float]] = {name: [] for name in sessions}
         for _ in range(rounds):
             for name, session in sessions.items():
-                rates[name].append(rate(session, feed, count, seconds))
+                rates[name].append(count * rate([partial(session.run, None, feed)], seconds))
         for name, session in sessions.items():
             cosines = (session.run(None, feed)[0] * reference).sum(axis=1)
             lines.append(Line(tower, f"{name}: mean cosine with fp32", "", summarise([float(cosines.mean())])))
@@ -72,25 +60,16 @@ def measure(exact: Path, bundle: Path, rounds: int, seconds: float) -> list[Line
     return lines
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Measure and write the result; a hurried run is only shown."""
-    parser = argparse.ArgumentParser(description="Measure int8 towers with whole sums and without.")
-    parser.add_argument("--quick", action="store_true", help="one short round; for trying, not for figures")
-    parser.add_argument("--tokenizer", type=Path, default=TOKENIZER, help="directory of CLIP's tokenizer")
-    parser.add_argument("--work", type=Path, default=ROOT / "build" / "bench", help="where models are kept")
-    arguments = parser.parse_args(argv)
-    facts, work, tokenizer = environment(ROOT), arguments.work.resolve(), arguments.tokenizer.resolve()
+def main() -> None:
+    """Measure, show and write."""
+    given = options("Measure int8 towers with whole sums and without.", RESULTS, seconds=1.5)
+    facts = environment(ROOT)
     try:
-        exact, bundle = (random_bundle(work, one, 0, tokenizer) for one in ("fp32", "int8"))
+        exact, bundle = (random_bundle(given.work, one, 0, given.tokenizer) for one in ("fp32", "int8"))
     except MissingInput as error:
         sys.exit(f"{error}.")
-    lines = measure(exact, bundle, *((1, 0.3) if arguments.quick else (5, 1.5)))
-    screen = Console()
-    screen.print(table(lines, "sums of int8"), width=None if screen.is_terminal else 140)
-    if not arguments.quick:
-        document = {"environment": facts, "settings": {"threads": 1, "vnni": vnni()}, "lines": as_json(lines)}
-        RESULTS.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        print(f"written to {RESULTS}", file=sys.stderr)
+    lines = measure(exact, bundle, given.rounds, given.seconds)
+    publish(lines, "sums of int8", facts, {"threads": 1, "vnni": vnni()}, given.out)
 
 
 if __name__ == "__main__":

@@ -6,24 +6,23 @@ The same weights in a packed text graph and in one that computes every place of 
 as a server runs them. Needs CLIP's tokenizer and the export extra. See docs/decisions/0012-packed-texts.md.
 """
 
-import argparse
-import json
 import sys
-import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from harness.facts import environment
 from harness.figures import ratios, summarise
-from harness.models import ROOT, TOKENIZER, MissingInput, random_bundle, random_checkpoint
-from harness.report import Line, as_json, table
+from harness.models import ROOT, MissingInput, random_bundle, random_checkpoint
+from harness.report import Line, publish
+from harness.turns import options, rate
 from numpy.typing import NDArray
-from rich.console import Console
 
 from clipsearch.encoders.manifest import Precision, load_bundle
 from clipsearch.encoders.runtime import CpuGraph
+from clipsearch.ports import Vectors
 
 RESULTS: Final = ROOT / "benchmarks" / "results" / "packing.json"
 BEGIN, END, WORDS = 49406, 49407, (1000, 40_000)
@@ -62,31 +61,19 @@ def texts(lengths: Sequence[int], random: np.random.Generator) -> NDArray[np.int
     return ids
 
 
-def rate(graph: CpuGraph, ids: NDArray[np.int64], lengths: Sequence[int], seconds: float) -> float:
-    """Return texts a second of one batch, again and again."""
-    runs, began = 0, time.perf_counter()
-    while time.perf_counter() < began + seconds:
-        graph.run(ids.shape, lambda into: np.copyto(into, ids), lengths)
-        runs += 1
-    return runs * len(ids) / (time.perf_counter() - began)
-
-
 def measure(graphs: Mapping[str, tuple[CpuGraph, CpuGraph]], rounds: int, seconds: float) -> list[Line]:
     """Return rates, ratios and the smallest cosine between the two; ``graphs`` are packed and padded ones."""
     lines = []
-    for precision, (packed, padded) in graphs.items():
+    for precision, pair in graphs.items():
         cosines = []
         for what, lengths in BATCHES.items():
             ids = texts(lengths, np.random.default_rng(0))
-            ours, theirs = (
-                one.run(ids.shape, lambda into, ids=ids: np.copyto(into, ids), lengths)  # type: ignore[misc]
-                for one in (packed, padded)
-            )
-            cosines.append(float((ours * theirs).sum(axis=1).min()))
+            packed, padded = (partial(encode, graph, ids, lengths) for graph in pair)
+            cosines.append(float((packed() * padded()).sum(axis=1).min()))
             found: dict[str, list[float]] = {"packed": [], "padded": []}
             for _ in range(rounds):
-                for name, graph in (("packed", packed), ("padded", padded)):
-                    found[name].append(rate(graph, ids, lengths, seconds))
+                for name, run in (("packed", packed), ("padded", padded)):
+                    found[name].append(len(ids) * rate([run], seconds))
             section = f"{precision}, {what}"
             lines += [Line(section, name, "texts/s", summarise(rates)) for name, rates in found.items()]
             lines.append(Line(section, "packed / padded", "x", summarise(ratios(found["packed"], found["padded"]))))
@@ -95,29 +82,26 @@ def measure(graphs: Mapping[str, tuple[CpuGraph, CpuGraph]], rounds: int, second
     return lines
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Measure and write the result; a hurried run is only shown."""
-    parser = argparse.ArgumentParser(description="Measure packed text graphs beside padded ones.")
-    parser.add_argument("--quick", action="store_true", help="one short round; for trying, not for figures")
-    parser.add_argument("--tokenizer", type=Path, default=TOKENIZER, help="directory of CLIP's tokenizer")
-    parser.add_argument("--work", type=Path, default=ROOT / "build" / "bench", help="where models are kept")
-    arguments = parser.parse_args(argv)
-    facts, work, tokenizer = environment(ROOT), arguments.work.resolve(), arguments.tokenizer.resolve()
-    graphs: dict[str, tuple[Any, Any]] = {}
+def encode(graph: CpuGraph, ids: NDArray[np.int64], lengths: Sequence[int]) -> Vectors:
+    """Run a batch of texts once."""
+    return graph.run(ids.shape, lambda into: np.copyto(into, ids), lengths)
+
+
+def main() -> None:
+    """Measure, show and write."""
+    given = options("Measure packed text graphs beside padded ones.", RESULTS, seconds=1.5)
+    facts = environment(ROOT)
+    graphs: dict[str, tuple[CpuGraph, CpuGraph]] = {}
+    precisions: tuple[Precision, ...] = ("fp32", "int8")
     try:
-        for precision in ("fp32", "int8"):
-            bundle = random_bundle(work, precision, 0, tokenizer)
-            padded = padded_graph(work, bundle, precision, tokenizer)  # type: ignore[arg-type]
+        for precision in precisions:
+            bundle = random_bundle(given.work, precision, 0, given.tokenizer)
+            padded = padded_graph(given.work, bundle, precision, given.tokenizer)
             graphs[precision] = CpuGraph(load_bundle(bundle).text_graph, 1), CpuGraph(padded, 1)
     except MissingInput as error:
         sys.exit(f"{error}.")
-    lines = measure(graphs, *((1, 0.3) if arguments.quick else (5, 1.5)))
-    screen = Console()
-    screen.print(table(lines, "packing"), width=None if screen.is_terminal else 140)
-    if not arguments.quick:
-        document = {"environment": facts, "settings": {"threads": 1, "vnni": vnni()}, "lines": as_json(lines)}
-        RESULTS.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        print(f"written to {RESULTS}", file=sys.stderr)
+    lines = measure(graphs, given.rounds, given.seconds)
+    publish(lines, "packing", facts, {"threads": 1, "vnni": vnni()}, given.out)
 
 
 def vnni() -> bool:

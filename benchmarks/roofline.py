@@ -11,8 +11,6 @@ import argparse
 import json
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ from harness.facts import environment
 from harness.figures import summarise
 from harness.models import ROOT, TOKENIZER, MissingInput, random_bundle
 from harness.report import Line, as_json, table
+from harness.turns import rate
 from rich.console import Console
 
 from clipsearch.encoders.manifest import load_bundle
@@ -83,27 +82,6 @@ def product(path: Path, precision: str) -> Path:
     )
     onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 21)], ir_version=10), str(path))
     return path
-
-
-def rate(runs: Sequence[Callable[[], object]], seconds: float) -> float:
-    """Return how many runs a second were made, each callable on a thread of its own, again and again."""
-    counts, stop = [0] * len(runs), time.perf_counter() + seconds
-
-    def work(number: int) -> None:
-        while time.perf_counter() < stop:
-            runs[number]()
-            counts[number] += 1
-
-    for run in runs:
-        run()
-    stop = time.perf_counter() + seconds
-    began = time.perf_counter()
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(len(runs))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sum(counts) / (time.perf_counter() - began)
 
 
 def products(directory: Path, precision: str, cores: int) -> dict[str, Callable[[], object]]:

@@ -121,18 +121,8 @@ class Server:
 
     def __init__(self, data: Path, *more: str) -> None:
         """``more`` are further flags. It has a front, as it has by default."""
-        flags = [
-            "--listen",
-            "127.0.0.1:0",
-            "--fronts",
-            "1",
-            "--bundle",
-            str(SAMPLE_BUNDLE),
-            "--data",
-            str(data),
-            "--device",
-            "cpu",
-        ]
+        flags = ["--listen", "127.0.0.1:0", "--device", "cpu", "--fronts", "1"]
+        flags += ["--bundle", str(SAMPLE_BUNDLE), "--data", str(data)]
         command = [sys.executable, "-m", "clipsearch", "serve", *flags, *more]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
         self.log: list[str] = []

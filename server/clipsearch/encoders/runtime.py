@@ -28,7 +28,7 @@ CUDA: Final = "CUDAExecutionProvider"
 WHOLE_SUMS: Final = ("session.x64quantprecision", "1")
 """An option of sessions. Without VNNI, AVX2 adds products of 8 bits by twos in 16, and cuts off what is too large: int8
 towers then give other vectors than elsewhere. With it, weights are unsigned there, which fits and takes a quarter more
-time; processors with VNNI do not notice."""
+time; on processors with VNNI ONNX Runtime passes it over."""
 
 _OUT_OF_MEMORY: Final = (
     "bad_alloc",
