@@ -71,9 +71,11 @@ class Shop:
     def headline(self) -> Locator:
         return self.page.locator(".headline h2")
 
-    @property
-    def alert(self) -> Locator:
-        return self.page.get_by_test_id("stAlert")
+    def warns(self, text: str) -> None:
+        """Wait until the page's one message has this text: while a script runs, the message before it still stands."""
+        alert = self.page.get_by_test_id("stAlert")
+        expect(alert.filter(has_text=text).first).to_be_visible()
+        expect(alert).to_have_count(1)
 
     def rested(self) -> None:
         """Wait until the script has run to its end and all that it made is drawn, which is a little later."""

@@ -205,4 +205,4 @@ def test_an_import_that_cannot_begin(shop: Shop) -> None:
     shop.open()
     shop.page.get_by_role("link", name="Catalogue").click()
     start_import(shop.page, "no-such-directory")
-    expect(shop.alert).to_contain_text("no-such-directory")
+    shop.warns("no-such-directory")

@@ -48,5 +48,5 @@ def test_nothing_matches(shop: Shop) -> None:
     shop.page.get_by_text("More filters").click()
     # No vase has sleeves.
     shop.tick("Sleeves", "long")
-    expect(shop.alert).to_contain_text("Nothing matches")
+    shop.warns("Nothing matches")
     expect(shop.products).to_have_count(0)

@@ -21,15 +21,15 @@ def test_a_server_that_is_away_and_comes_back(page: Page, tmp_path: Path, screen
     with page_process(listen, tmp_path) as address:
         shop = Shop(page, address)
         page.goto(address)
-        expect(shop.alert).to_contain_text("The server is away")
-        expect(shop.alert).to_contain_text(listen)
+        shop.warns("The server is away")
+        shop.warns(listen)
         page.get_by_role("button", name="Try again").click()
-        expect(shop.alert).to_contain_text("The server is away")
+        shop.warns("The server is away")
         screenshot(page, "away-desktop")
         with Running(settings(tmp_path / "data", listen)):
-            expect(shop.alert).to_contain_text("This collection has no products.")
+            shop.warns("This collection has no products.")
         page.get_by_role("button", name="Search", exact=True).click()
-        expect(shop.alert).to_contain_text("The server is away")
+        shop.warns("The server is away")
 
 
 @pytest.mark.parametrize("scopes", [(Scope.READ,), (Scope.READ, Scope.WRITE), tuple(Scope)])
@@ -41,7 +41,7 @@ def test_a_server_that_wants_a_key(page: Page, data: Path, tmp_path: Path, scope
     with Running(settings(copy, keys_file=tmp_path / "keys.json")) as running:
         with page_process(running.address, tmp_path) as address:
             page.goto(address)
-            expect(Shop(page, address).alert).to_contain_text("The server does not know this page")
+            Shop(page, address).warns("The server does not know this page")
         with page_process(running.address, tmp_path, "--api-key", whole) as address:
             shop = Shop(page, address)
             shop.open("q=a+mug")
@@ -53,7 +53,7 @@ def test_an_upload_that_is_not_a_picture(shop: Shop, tmp_path: Path) -> None:
     shop.open("q=a+mug")
     titles = shop.titles()
     shop.upload(tmp_path / "notes.jpg")
-    expect(shop.alert).to_contain_text("That is not a picture")
+    shop.warns("That is not a picture")
     expect(shop.headline).to_have_text("“a mug”")
     assert shop.titles() == titles
 
@@ -63,15 +63,15 @@ def test_a_picture_that_is_cut_off(shop: Shop, catalogue: Path, tmp_path: Path) 
     (tmp_path / "half.jpg").write_bytes(whole[: len(whole) // 2])
     shop.open()
     shop.upload(tmp_path / "half.jpg")
-    expect(shop.alert).to_contain_text("That is not a picture")
+    shop.warns("That is not a picture")
 
 
 def test_a_link_to_something_else(shop: Shop, web: FetchServer) -> None:
     shop.open()
     shop.follow(web.url("/page.html"))
-    expect(shop.alert).to_contain_text("That is not a picture")
+    shop.warns("That is not a picture")
     shop.follow(web.url("/status/404"))
-    expect(shop.alert).to_contain_text("404")
+    shop.warns("404")
     expect(shop.headline).to_have_text("All products")
 
 
@@ -83,7 +83,7 @@ def test_the_page_fetches_nothing_from_inside_unless_it_is_allowed(
         shop.open()
         asked = web.asked["/boots.jpg"]
         shop.follow(web.url("/boots.jpg"))
-        expect(shop.alert).to_contain_text("That link gives no picture")
+        shop.warns("That link gives no picture")
         assert web.asked["/boots.jpg"] == asked
         # Without a directory of pictures there are none, and the cards say so.
         expect(page.locator(".frame-empty")).to_have_count(24)

@@ -111,7 +111,7 @@ def test_what_is_not_wanted_is_looked_away_from(shop: Shop) -> None:
 
 def test_looking_away_alone_is_no_search(shop: Shop) -> None:
     shop.open("not=red")
-    expect(shop.alert).to_contain_text("Say what to look for as well")
+    shop.warns("Say what to look for as well")
 
 
 def test_more_like_this(shop: Shop) -> None:
