@@ -27,6 +27,16 @@ IN_FLIGHT_ON_GPU = 2
 """Batches of one tower: one is computed while the next is staged, which made two fifths more of large ones on an H200
 (`benchmarks/results/gpu/encoders.json`, "two in flight")."""
 
+TEXT_TOKENS, IMAGE_ITEMS = 192, 2
+"""What a batch holds for each thread of its run on a CPU. Larger ones do next to nothing more there, and everybody in a
+batch waits for all of it (decision 13)."""
+
+TINY_TEXT_TOKENS, TINY_IMAGE_ITEMS = 512, 8
+"""The same for tiny towers, however many threads: beside handing a batch over, what it computes is little."""
+
+GPU_TEXT_TOKENS, GPU_IMAGE_ITEMS = 4096, 64
+"""The same on a GPU, where some thousand rows at once are what keeps it busy (docs/gpu.md)."""
+
 WRITES, WRITE_ITEMS = 256, 4096
 """Most calls, and most items, that share one transaction: enough for a disk flush not to count, and few enough for
 nobody to wait long for the others."""
@@ -75,11 +85,29 @@ def encoder_workers(settings: Settings, encoders: Encoders) -> int:
     return max(1, settings.cores // encoder_threads(settings))
 
 
+def text_batch_tokens(settings: Settings, encoders: Encoders) -> int:
+    """Most tokens of a batch of texts."""
+    if settings.text_batch_tokens:
+        return settings.text_batch_tokens
+    if encoders.device == "cuda":
+        return GPU_TEXT_TOKENS
+    return TINY_TEXT_TOKENS if encoders.small else TEXT_TOKENS * encoder_threads(settings)
+
+
+def image_batch_items(settings: Settings, encoders: Encoders) -> int:
+    """Most pictures of a batch."""
+    if settings.image_batch_items:
+        return settings.image_batch_items
+    if encoders.device == "cuda":
+        return GPU_IMAGE_ITEMS
+    return TINY_IMAGE_ITEMS if encoders.small else IMAGE_ITEMS * encoder_threads(settings)
+
+
 def wire_lanes(settings: Settings, encoders: Encoders, telemetry: Telemetry, *, with_data: bool) -> Lanes:
     """Make the lanes, not started; without data, those that embed alone.
 
-    They run every item with its own model; ``encoders``, those of the first one, decide how many workers there are and
-    what padding costs.
+    They run every item with its own model; ``encoders``, those of the first one, decide how many workers there are, how
+    large batches are and what padding costs.
     """
 
     def policy(max_items: int, max_cost: int, overhead: int = 0, padding_cost: float = 1.0) -> BatchPolicy:
@@ -94,11 +122,12 @@ def wire_lanes(settings: Settings, encoders: Encoders, telemetry: Telemetry, *, 
 
     text_policy = policy(
         settings.text_batch_items,
-        settings.text_batch_tokens,
+        text_batch_tokens(settings, encoders),
         settings.text_batch_overhead_tokens,
         encoders.text.padding_cost,
     )
-    image_policy = policy(settings.image_batch_items, settings.image_batch_items)
+    pictures = image_batch_items(settings, encoders)
+    image_policy = policy(pictures, pictures)
     search_policy = policy(settings.search_batch_items, settings.search_batch_items)
     run_text = functools.partial(run_by_model, _encode_texts)
     run_image = functools.partial(run_by_model, _encode_images)

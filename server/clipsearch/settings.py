@@ -97,14 +97,23 @@ class Settings(BaseSettings):
     decode_memory_mib: int = Field(
         0, ge=0, description="Most memory that one picture may take, in a process of its own; 0: by max_image_pixels."
     )
-    text_batch_items: int = Field(64, ge=1, le=4096, description="Most texts in one batch.")
+    text_batch_items: int = Field(256, ge=1, le=4096, description="Most texts in one batch.")
     text_batch_tokens: int = Field(
-        512, ge=1, description="Most tokens in one batch of texts, with padding at its cost."
+        0,
+        ge=0,
+        description="Most tokens in one batch of texts, with padding at its cost; 0: 192 for each thread of a run on a "
+        "CPU (tiny towers: 512), 4096 on a GPU.",
     )
     text_batch_overhead_tokens: int = Field(
         16, ge=0, description="Cost of padding, in tokens, that is worth wasting to save one more batch of texts."
     )
-    image_batch_items: int = Field(8, ge=1, le=4096, description="Most pictures in one batch.")
+    image_batch_items: int = Field(
+        0,
+        ge=0,
+        le=4096,
+        description="Most pictures in one batch; 0: two for each thread of a run on a CPU (tiny towers: 8), 64 on a "
+        "GPU.",
+    )
     search_batch_items: int = Field(64, ge=1, le=65536, description="Most queries in one batch.")
     max_batch_delay_ms: float = Field(
         0.0, ge=0.0, le=1000.0, description="How long a batch that is not full waits for company; 0: not at all."

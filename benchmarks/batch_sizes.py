@@ -1,0 +1,143 @@
+"""What smaller batches are worth to those who wait for them, and what they cost.
+
+    python benchmarks/batch_sizes.py
+
+Servers of an int8 ViT-B/32 with the batches that are the default and with larger ones, in turns: how much each does at
+saturation, and how long calls take that come at random at four fifths of that. See docs/decisions/0013-batch-sizes.md.
+"""
+
+import json
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+from google.protobuf.message import Message
+from harness.contest import servers
+from harness.facts import environment
+from harness.figures import percentile, ratios, summarise
+from harness.h2load import Load, bodies_on_disk, drive
+from harness.models import ROOT, MissingInput, random_bundle
+from harness.open_loop import OK, Plan, run
+from harness.process import settle
+from harness.report import Line, publish
+from harness.server import Served
+from harness.turns import options
+from harness.wire import EMBED_IMAGE, EMBED_TEXT, frame
+from harness.workload import photographs, queries
+
+from clipsearch.v1 import embedding_pb2 as pb
+
+RESULTS = ROOT / "benchmarks" / "results" / "batch_sizes.json"
+KINDS = 8
+LARGER = ("--text-batch-tokens", "512", "--text-batch-items", "64", "--image-batch-items", "8")
+SHARE = 0.8
+"""Of the median capacity of a round, at which calls come: the same rate for both."""
+LEAD_S, STARTS_S, DEADLINE_S = 0.5, 1.5, 10.0
+"""What is not counted of a loop that begins on an idle server; how long a generator takes to start; of every call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One kind of call, and how many of each body are in flight at saturation."""
+
+    name: str
+    method: str
+    bodies: Sequence[bytes]
+    in_flight: int
+    seconds: float
+
+
+@dataclass(slots=True)
+class Samples:
+    """What one kind of server did, a figure for each round."""
+
+    capacity: list[float] = field(default_factory=list)
+    p50_ms: list[float] = field(default_factory=list)
+    p99_ms: list[float] = field(default_factory=list)
+
+
+def inputs(seconds: float) -> list[Input]:
+    """Return the kinds of calls; of pictures, which take ten times as long, for one and a half times as long."""
+    texts: list[Message] = [pb.EmbedTextRequest(text=text) for text in queries(KINDS, 0)]
+    pictures: list[Message] = [pb.EmbedImageRequest(image=data) for data in photographs()[:KINDS]]
+    return [
+        Input("texts", EMBED_TEXT, [frame(text) for text in texts], 8, seconds),
+        Input("pictures", EMBED_IMAGE, [frame(picture) for picture in pictures], 4, 1.5 * seconds),
+    ]
+
+
+def compared(running: Mapping[str, Served], given: Input, rounds: int) -> list[Line]:
+    """Let both take turns under one kind of call."""
+    found = {kind: Samples() for kind in running}
+    with bodies_on_disk(given.bodies) as files, tempfile.TemporaryDirectory() as scratch:
+        bodies = Path(scratch) / "bodies.json"
+        bodies.write_text(json.dumps([body[5:].hex() for body in given.bodies]))
+        for number in range(rounds):
+            order = list(running)[:: 1 if number % 2 == 0 else -1]
+            for kind in order:
+                settle([running[kind].pid])
+                load = Load(1, given.in_flight, 3.0, 1.0)
+                found[kind].capacity.append(drive(running[kind].url(given.method), files, load, running[kind].pid).rate)
+            rate = SHARE * median(one.capacity[-1] for one in found.values())
+            for kind in order:
+                took_ms = latencies_ms(running[kind], given, bodies, rate, number)
+                found[kind].p50_ms.append(percentile(took_ms, 0.5))
+                found[kind].p99_ms.append(percentile(took_ms, 0.99))
+            print(f"{given.name}, round {number + 1}", file=sys.stderr, flush=True)
+    return lines(given.name, found)
+
+
+def latencies_ms(server: Served, given: Input, bodies: Path, rate: float, seed: int) -> list[float]:
+    """Return how long calls took that came at random; raises RuntimeError where one failed."""
+    settle([server.pid])
+    plan = Plan(
+        server.address, given.method, str(bodies), ["one"], rate, time.monotonic() + STARTS_S, LEAD_S + given.seconds,
+        DEADLINE_S, seed,
+    )  # fmt: skip
+    calls = run([plan])[0].calls
+    failed = sorted({outcome for *_, outcome, _ in calls if outcome != OK})
+    if failed:
+        raise RuntimeError(f"calls ended with {', '.join(failed)}")
+    return [1e3 * took_s for at, _, took_s, _, _ in calls if at >= LEAD_S]
+
+
+def lines(section: str, found: Mapping[str, Samples]) -> list[Line]:
+    """Return each one's figures, and those of the default over those of larger batches."""
+    result = []
+    for kind, one in found.items():
+        result += [
+            Line(section, f"{kind}: at saturation", "/s", summarise(one.capacity)),
+            Line(section, f"{kind}: p50 at {SHARE:.0%}", "ms", summarise(one.p50_ms), better="lower"),
+            Line(section, f"{kind}: p99 at {SHARE:.0%}", "ms", summarise(one.p99_ms), better="lower"),
+            Line(section, f"{kind}: p99 / p50", "x", summarise(ratios(one.p99_ms, one.p50_ms)), better="lower"),
+        ]
+    (_, larger), (_, default) = found.items()
+    return [
+        *result,
+        Line(section, "default / larger: at saturation", "x", summarise(ratios(default.capacity, larger.capacity))),
+        Line(section, "default / larger: p99", "x", summarise(ratios(default.p99_ms, larger.p99_ms)), better="lower"),
+    ]
+
+
+def main() -> None:
+    """Measure, show and write."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    given = options("Measure default batches beside larger ones.", RESULTS, seconds=8.0)
+    facts = environment(ROOT)
+    try:
+        bundle = random_bundle(given.work, "int8", 0, given.tokenizer)
+    except MissingInput as error:
+        sys.exit(f"{error}.")
+    with servers({"larger": LARGER, "default": ()}, bundle, given.work) as running:
+        result = [line for each in inputs(given.seconds) for line in compared(running, each, given.rounds)]
+    settings = {"rounds": given.rounds, "seconds": given.seconds, "larger": " ".join(LARGER)}
+    publish(result, "batch sizes", facts, settings, given.out)
+
+
+if __name__ == "__main__":
+    main()
