@@ -12,11 +12,12 @@ from clipsearch.decoding import Decoding, image_limits
 from clipsearch.encoders.load import Encoders, encoders_of
 from clipsearch.encoders.manifest import Bundle, Manifest, load_bundle
 from clipsearch.encoders.runtime import RuntimeOptions
-from clipsearch.lanes import encoder_threads, lone_threads
+from clipsearch.gpu_plan import check_fits
+from clipsearch.lanes import encoder_threads, image_batch_items, lone_threads, text_batch_tokens
 from clipsearch.services.build_report import Report
 from clipsearch.services.searcher import Searcher
 from clipsearch.services.serving import Model, ModelFacts, Serving
-from clipsearch.settings import Settings
+from clipsearch.settings import MIB, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,9 @@ class Models:
         Raises UnusableBundle, DeviceUnavailable, UnusableIndex or ConfigError.
         """
         self._settings, self._decoding, self._adapt = settings, decoding, adapt
-        self.encoders = self._load(load_bundle(_real(settings.bundle)))
+        bundle = self.find(None)
+        check_fits(settings, bundle)
+        self.encoders = self._load(bundle)
         """Those of the model that serves now."""
         opened = data(self.encoders)
         self.serving = Serving(self.wired(self.encoders, opened, None if opened is None else searcher(opened)))
@@ -79,9 +82,16 @@ class Models:
     def _load(self, bundle: Bundle) -> Encoders:
         settings = self._settings
         options = RuntimeOptions(
-            device=settings.device, threads=encoder_threads(settings), lone_threads=lone_threads(settings)
+            device=settings.device,
+            threads=encoder_threads(settings),
+            lone_threads=lone_threads(settings),
+            gpu_memory=settings.gpu_tower_mib * MIB,
         )
-        return encoders_of(bundle, options, image_limits(settings))
+        encoders = encoders_of(bundle, options, image_limits(settings))
+        if encoders.device == "cuda":
+            # Before an index takes a share of what is free.
+            encoders.take_memory(text_batch_tokens(settings, encoders), image_batch_items(settings, encoders))
+        return encoders
 
     def wired(self, encoders: Encoders, data: DataDirectory | None, searcher: Searcher | None) -> Model:
         """Return the model of encoders; raises ConfigError where the processes that decode for it do not start."""

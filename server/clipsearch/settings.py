@@ -68,6 +68,12 @@ class Settings(BaseSettings):
     encoder_threads: int = Field(
         0, ge=0, le=256, description="CPU threads of one encoder run; 0: a quarter of the cores, at least one."
     )
+    gpu_tower_mib: int = Field(
+        0,
+        ge=0,
+        description="Most memory of a GPU that each tower may take for its weights and batches; 0: what its largest "
+        "batch needs.",
+    )
     lone_threads: int = Field(
         0,
         ge=0,

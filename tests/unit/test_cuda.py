@@ -1,14 +1,25 @@
 """What fits on a GPU, reckoned before anything is placed there."""
 
-import faiss
-import numpy as np
+from collections.abc import Sequence
+from pathlib import Path
+
 import pytest
 
+from benchmarks.clustered_vectors import clustered
 from clipsearch.cuda import Room
-from clipsearch.errors import DeviceUnavailable
+from clipsearch.encoders.load import load_encoders
+from clipsearch.encoders.manifest import load_bundle
+from clipsearch.errors import DeviceUnavailable, OutOfMemory
+from clipsearch.gpu_plan import check_fits, index_parts, tower_parts
 from clipsearch.index.gpu import SCRATCH_BYTES, needs
+from clipsearch.index.manifest import MANIFEST
+from clipsearch.index.rules import Kind
+from clipsearch.index.storage import newest_snapshot, read_ivfpq
+from clipsearch.settings import MIB, Settings
+from tests.unit.index.conftest import build
 
 GIB = 2**30
+SAMPLE_BUNDLE = Path(__file__).parents[2] / "demo/clipsearch_demo/model/bundle"
 
 
 def test_what_fits_leaves_the_rest() -> None:
@@ -25,15 +36,71 @@ def test_what_does_not_fit_is_refused_with_the_sums() -> None:
     )
 
 
-def test_an_index_is_as_large_as_its_codes() -> None:
-    dimension, lists, sub_quantisers = 32, 4, 8
-    index = faiss.IndexIVFPQ(faiss.IndexFlatIP(dimension), dimension, lists, sub_quantisers, 8)
-    vectors = np.random.default_rng(0).normal(size=(1000, dimension)).astype(np.float32)
-    index.train(vectors)
-    index.add(vectors)
-    assert needs(index) == {
-        "codes": 1000 * (sub_quantisers + 8),
-        "centroids": lists * dimension * 4,
+def test_an_index_is_as_large_as_its_codes(tmp_path: Path) -> None:
+    manifest = build(tmp_path, clustered(2_000, 16, 20), Kind.IVFPQ).manifest
+    ivf = read_ivfpq(newest_snapshot(tmp_path), manifest)
+    assert needs(manifest) == {
+        "codes": ivf.ntotal * (ivf.code_size + 8),
+        "centroids": ivf.nlist * ivf.d * 4,
         "scratch": SCRATCH_BYTES,
     }
-    assert needs(None) == {"scratch": SCRATCH_BYTES}
+
+
+def test_an_exact_index_needs_room_to_compute_in(tmp_path: Path) -> None:
+    assert needs(build(tmp_path, clustered(200, 16, 20), Kind.FLAT).manifest) == {"scratch": SCRATCH_BYTES}
+
+
+def settings(**more: object) -> Settings:
+    return Settings.model_validate({"bundle": SAMPLE_BUNDLE, "device": "cpu", **more})
+
+
+def test_towers_take_their_weights_and_what_is_staged() -> None:
+    bundle, given = (
+        load_bundle(SAMPLE_BUNDLE),
+        settings(image_batch_items=8, text_batch_tokens=512, text_batch_items=64),
+    )
+    parts = tower_parts(given, bundle)
+    assert parts["text weights"] == (bundle.path / "text.weights").stat().st_size
+    assert parts["image weights"] == (bundle.path / "image.weights").stat().st_size
+    pixels, floats = 3 * bundle.manifest.image_size**2, 4 * bundle.manifest.dimension
+    assert parts["staging"] == 2 * (512 * 8 + 8 * pixels + (64 + 8) * floats)
+
+
+def test_towers_take_what_they_may() -> None:
+    parts = tower_parts(settings(gpu_tower_mib=100), load_bundle(SAMPLE_BUNDLE))
+    assert (parts["text tower"], parts["image tower"]) == (100 * MIB, 100 * MIB)
+
+
+def test_towers_that_may_take_less_than_their_weights_are_refused() -> None:
+    with pytest.raises(DeviceUnavailable, match=r"weights of the text tower are \d+ MiB, and gpu_tower_mib is 1;"):
+        tower_parts(settings(gpu_tower_mib=1), load_bundle(SAMPLE_BUNDLE))
+
+
+def test_indexes_of_all_collections_are_counted_but_for_those_that_cannot_be_read(tmp_path: Path) -> None:
+    manifests = [build(tmp_path / name, clustered(2_000, 16, 20), Kind.IVFPQ).manifest for name in ("one", "two")]
+    build(tmp_path / "torn", clustered(200, 16, 20), Kind.FLAT)
+    (newest_snapshot(tmp_path / "torn") / MANIFEST).write_text("{")
+    (tmp_path / "empty").mkdir()
+    parts = index_parts(tmp_path)
+    assert parts["index scratch"] == 2 * SCRATCH_BYTES
+    assert parts["index codes"] == sum(needs(manifest)["codes"] for manifest in manifests)
+
+
+def test_on_a_cpu_nothing_is_counted(tmp_path: Path) -> None:
+    check_fits(settings(data=tmp_path, gpu_tower_mib=1), load_bundle(SAMPLE_BUNDLE))
+
+
+def test_the_largest_batches_are_run_and_are_refused_where_there_is_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoders = load_encoders(SAMPLE_BUNDLE)
+    sizes: list[Sequence[int]] = []
+    run = encoders.text.warm_up
+    monkeypatch.setattr(encoders.text, "warm_up", lambda given: (sizes.append(given), run(given)))
+    encoders.take_memory(10 * encoders.text.context_length + 1, 2)
+    assert sizes == [(10,)]
+
+    def none(_: Sequence[int]) -> None:
+        raise OutOfMemory("the encoder found no memory")
+
+    monkeypatch.setattr(encoders.image, "warm_up", none)
+    with pytest.raises(DeviceUnavailable, match="lower text_batch_tokens and image_batch_items"):
+        encoders.take_memory(512, 2)

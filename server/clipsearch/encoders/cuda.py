@@ -69,14 +69,13 @@ class CudaGraph:
     packs = False
 
     def __init__(self, path: Path, memory_limit: int = 0, *, capture: bool = True) -> None:
-        """Load a graph; ``memory_limit`` bytes bound ONNX Runtime's arena, 0 does not.
+        """Load a graph; ``memory_limit`` bytes bound ONNX Runtime's arena, weights included, 0 does not.
 
         Raises UnusableBundle where the graph cannot be loaded or a node of it would run on the CPU, and
         DeviceUnavailable where there is no CUDA or too little memory for the weights.
         """
         self._cupy = import_cupy()
-        weights = path.with_suffix(".weights")
-        Room.now(self._cupy).less(path.name, {"weights": (weights if weights.exists() else path).stat().st_size})
+        Room.now(self._cupy).less(path.name, {"weights": weight_bytes(path)})
         self._stream = self._cupy.cuda.Stream(non_blocking=True)
         settings = {
             "user_compute_stream": str(self._stream.ptr),
@@ -201,6 +200,12 @@ class CudaGraph:
         options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         options.add_run_config_entry("gpu_graph_id", "-1")
         return options
+
+
+def weight_bytes(path: Path) -> int:
+    """Return how large the weights of a graph are: those of the file beside it, or of the graph itself."""
+    beside = path.with_suffix(".weights")
+    return (beside if beside.exists() else path).stat().st_size
 
 
 def check_placement(session: Any, path: Path) -> None:

@@ -9,6 +9,7 @@ from clipsearch.encoders.preprocess import ImageLimits, PillowPreprocessor
 from clipsearch.encoders.runtime import RuntimeOptions, resolve_device
 from clipsearch.encoders.tokenizer import BpeTokenizer
 from clipsearch.encoders.towers import OnnxImageEncoder, OnnxTextEncoder
+from clipsearch.errors import DeviceUnavailable, OutOfMemory
 
 SMALL_BYTES = 32 * 2**20
 
@@ -31,6 +32,20 @@ class Encoders:
         """Run both towers on representative shapes; raises ComputeFailed where an answer is unusable."""
         self.text.warm_up()
         self.image.warm_up()
+
+    def take_memory(self, text_tokens: int, pictures: int) -> None:
+        """Run the largest batches there will be, so that a GPU's memory for them is held from now on.
+
+        Raises DeviceUnavailable where there is too little, and ComputeFailed where an answer is unusable.
+        """
+        try:
+            self.text.warm_up((max(1, text_tokens // self.text.context_length),))
+            self.image.warm_up((pictures,))
+        except OutOfMemory as error:
+            raise DeviceUnavailable(
+                f"Batches of {text_tokens} tokens and of {pictures} pictures do not fit into the GPU's memory; lower "
+                "text_batch_tokens and image_batch_items, or raise gpu_tower_mib if it is set."
+            ) from error
 
 
 def load_encoders(

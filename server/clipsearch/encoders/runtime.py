@@ -51,11 +51,13 @@ class RuntimeOptions:
     On a CPU, one thread and as many concurrent callers as cores give half as much again as one caller with all threads
     (figures in docs/decisions/0003), but a run that has the machine to itself then leaves cores idle: ``lone_threads``,
     where larger, is what such a run gets. It takes a second session, so the weights are in memory twice.
+    ``gpu_memory`` bounds what a tower takes of a GPU for weights and batches, in bytes; 0 does not.
     """
 
     device: Device = "auto"
     threads: int = 0
     lone_threads: int = 0
+    gpu_memory: int = 0
 
     @property
     def narrow_and_wide(self) -> bool:
@@ -205,7 +207,7 @@ class PooledGraph:
         if device == "cuda":
             from clipsearch.encoders.cuda import CudaGraph
 
-            graph = CudaGraph(path)
+            graph = CudaGraph(path, options.gpu_memory)
             return cls(graph, graph)
         narrow = CpuGraph(path, options.threads)
         return cls(narrow, CpuGraph(path, options.lone_threads, spin=True) if options.narrow_and_wide else narrow)

@@ -21,7 +21,8 @@ SCRATCH_BYTES: Final = 1 << 30
 """What FAISS may use for one search."""
 
 VECTORS_SHARE: Final = 0.6
-"""Of the memory that an index leaves free besides them, how much its vectors may take; the towers need some as well."""
+"""Of the memory that an index leaves free besides them, how much its vectors may take. The index that replaces it will
+be beside it for a while; the towers have theirs already."""
 
 GATHERED_ROWS: Final = 1 << 17
 """Selections up to this size have their vectors gathered once; of a larger one all vectors are compared."""
@@ -50,7 +51,7 @@ def load_on_gpu(manifest: IndexManifest, vectors: VectorFile, ivf: Any) -> Vecto
         raise DeviceUnavailable("cuda was asked for, but this FAISS sees no GPU; install clipsearch[gpu] or use cpu")
     shape = manifest.ivfpq
     room = Room.now(import_cupy())
-    left = room.less(f"an index of {len(vectors.matrix):,} vectors", needs(ivf))
+    left = room.less(f"an index of {manifest.size:,} vectors", needs(manifest))
     device = Device(vectors, int(left * VECTORS_SHARE))
     if shape is None:
         return GpuFlatIndex(device)
@@ -65,13 +66,13 @@ def load_on_gpu(manifest: IndexManifest, vectors: VectorFile, ivf: Any) -> Vecto
     return GpuIvfPqIndex(on_gpu, device, nprobe=shape.nprobe, overfetch=shape.overfetch)
 
 
-def needs(ivf: Any | None) -> dict[str, int]:
-    """Return the bytes that an index takes on a GPU whatever else is there; None for an exact one."""
-    if ivf is None:
+def needs(manifest: IndexManifest) -> dict[str, int]:
+    """Return the bytes that an index takes on a GPU whatever else is there: all but its vectors."""
+    shape = manifest.ivfpq
+    if shape is None:
         return {"scratch": SCRATCH_BYTES}
-    codes = int(ivf.ntotal) * (int(ivf.code_size) + 8)  # and the position of each
-    centroids = int(ivf.nlist) * int(ivf.d) * 4
-    return {"codes": codes, "centroids": centroids, "scratch": SCRATCH_BYTES}
+    codes = manifest.size * (shape.m + 8)  # and the position of each
+    return {"codes": codes, "centroids": shape.nlist * manifest.dimension * 4, "scratch": SCRATCH_BYTES}
 
 
 def uses_cuvs() -> bool:

@@ -1,0 +1,80 @@
+"""What a server is going to take of a GPU, summed up before anything is placed there."""
+
+import logging
+from collections import Counter
+from pathlib import Path
+
+from clipsearch.cuda import Room, import_cupy
+from clipsearch.data import collection_directories
+from clipsearch.encoders.cuda import SLOTS, weight_bytes
+from clipsearch.encoders.manifest import Bundle
+from clipsearch.encoders.runtime import resolve_device
+from clipsearch.errors import DeviceUnavailable, UnusableIndex
+from clipsearch.index.gpu import is_on_gpu, needs
+from clipsearch.index.storage import find_snapshots, read_manifest
+from clipsearch.lanes import GPU_IMAGE_ITEMS, GPU_TEXT_TOKENS
+from clipsearch.settings import MIB, Settings
+
+logger = logging.getLogger(__name__)
+
+_ID_BYTES, _FLOAT_BYTES, _CHANNELS = 8, 4, 3
+
+
+def check_fits(settings: Settings, bundle: Bundle) -> None:
+    """Compare what towers and indexes need with what is free on the GPU, if any of them is to lie there.
+
+    Raises DeviceUnavailable with the sums where it is too little. What the computing of a batch takes besides is found
+    out by computing the largest, which comes next, unless ``gpu_tower_mib`` says it.
+    """
+    parts: Counter[str] = Counter()
+    if resolve_device(settings.device, bundle.manifest.precision) == "cuda":
+        parts.update(tower_parts(settings, bundle))
+    if settings.data is not None and settings.data.is_dir() and is_on_gpu(settings.device):
+        parts.update(index_parts(settings.data))
+    if parts:
+        free = Room.now(import_cupy()).less("the server", parts)
+        taken = parts.total() // MIB
+        logger.info(
+            "%d MiB of the GPU are to be taken, besides batches and re-rank vectors; %d free", taken, free // MIB
+        )
+
+
+def tower_parts(settings: Settings, bundle: Bundle) -> dict[str, int]:
+    """Return the bytes that the two towers take on a GPU: the most they may, or weights and staging.
+
+    Raises DeviceUnavailable where the weights of one are more than it may take.
+    """
+    manifest, limit = bundle.manifest, settings.gpu_tower_mib * MIB
+    pictures = settings.image_batch_items or GPU_IMAGE_ITEMS
+    tokens = settings.text_batch_tokens or GPU_TEXT_TOKENS
+    parts: dict[str, int] = {}
+    for tower, path in (("text", bundle.text_graph), ("image", bundle.image_graph)):
+        weights = weight_bytes(path)
+        if 0 < limit < weights:
+            raise DeviceUnavailable(
+                f"The weights of the {tower} tower are {-(-weights // MIB)} MiB, and gpu_tower_mib is "
+                f"{settings.gpu_tower_mib}; raise it or take a smaller model."
+            )
+        parts[f"{tower} tower" if limit else f"{tower} weights"] = limit or weights
+    going_up = tokens * _ID_BYTES + pictures * manifest.image_size**2 * _CHANNELS
+    coming_back = (settings.text_batch_items + pictures) * manifest.dimension * _FLOAT_BYTES
+    parts["staging"] = SLOTS * (going_up + coming_back)
+    return parts
+
+
+def index_parts(root: Path) -> Counter[str]:
+    """Return the bytes that the indexes of all collections under ``root`` take on a GPU, without their vectors.
+
+    Those that cannot be read take none: they are told of, and built again, when their collections are opened.
+    """
+    parts: Counter[str] = Counter()
+    for directory in collection_directories(root).values():
+        snapshots = find_snapshots(directory)
+        if not snapshots:
+            continue
+        try:
+            manifest = read_manifest(snapshots[-1])
+        except UnusableIndex:
+            continue
+        parts.update({f"index {part}": size for part, size in needs(manifest).items()})
+    return parts
