@@ -45,6 +45,8 @@ class Peer:
     """Whether it runs our ONNX graphs, or the same weights in PyTorch's float32."""
     towers: Sequence[Tower] = TOWERS
     workers, threads, length, packed = 2, 1, 0, False
+    at_once = (32, 16)
+    """Most texts and most pictures of a batch."""
     unavailable = ""
     """Why it cannot be measured at all, where it cannot; it is reported and not tried."""
 
@@ -70,7 +72,7 @@ class Peer:
 
     def task(self, model: Path, port: int) -> Task:
         """Return what the server is told."""
-        return Task(str(model), port, self.workers, self.threads, self.length, self.packed)
+        return Task(str(model), port, self.workers, self.threads, self.length, self.packed, *self.at_once)
 
     def command(self, python: Path, task: Task) -> list[str]:
         """Return the command that starts it in its environment."""
@@ -270,7 +272,7 @@ def _json(path: str, value: object) -> Call:
 PEERS: tuple[Peer, ...] = (
     Clipsearch("clipsearch"),
     Mosec("mosec"),
-    Mosec("mosec, packed", packed=True, towers=("text",)),
+    Mosec("mosec, as ours", packed=True, at_once=(16, 2)),
     Mosec("mosec, padded to 77", length=77, towers=("text",)),
     PyTriton("PyTriton"),
     LitServe("LitServe"),

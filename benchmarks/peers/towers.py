@@ -28,10 +28,10 @@ class Task:
     port: int
     workers: int
     threads: int
-    length: int = 0
-    packed: bool = False
-    texts_at_once: int = 32
-    images_at_once: int = 16
+    length: int
+    packed: bool
+    texts_at_once: int
+    images_at_once: int
 
     def environment(self) -> "dict[str, str]":
         """Return what tells a server its task."""

@@ -21,7 +21,7 @@ from benchmarks.peers.towers import Task
 from docs.generator.peers import how
 
 OURS = np.eye(2, 4, dtype=np.float32)
-TASK = Task("model", 1, 2, 1)
+TASK = Task("model", 1, 2, 1, 0, False, 32, 16)
 
 
 def test_parity_takes_the_same_vectors_of_any_length() -> None:
