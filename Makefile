@@ -23,9 +23,9 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/mypy examples
 
-# All but the browser tests, which need a browser.
+# All but the browser tests, which need a browser. Files side by side: much of it is waiting for processes.
 unit: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 # The web page in a real browser; draws the pictures of docs/ui.md anew.
 test-ui: $(VENV)/.dev
