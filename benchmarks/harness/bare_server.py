@@ -1,18 +1,23 @@
-"""The least that a Python gRPC server can do for a search: a grpc.aio servicer that returns ten fixed hits.
+"""The least that a Python gRPC server can do: a grpc.aio servicer that returns ten fixed hits for a search.
 
-Run as a program with the address to listen on. What clipsearch adds per request is measured against this one.
+Run as a program with the address to listen on; with the directory of a bundle as well, it also embeds texts, one after
+the other, right in the servicer. What clipsearch adds per request is measured against this one.
 """
 
 import asyncio
+import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as aio_health
 
-from clipsearch.v1 import search_pb2, search_pb2_grpc
+from clipsearch.encoders.load import load_encoders
+from clipsearch.encoders.runtime import RuntimeOptions
+from clipsearch.v1 import embedding_pb2, embedding_pb2_grpc, search_pb2, search_pb2_grpc
 
 HITS = 10
 
@@ -36,10 +41,26 @@ class FixedSearch(search_pb2_grpc.SearchServiceServicer):
         return self._answer
 
 
-async def main(address: str) -> None:
+class InlineEmbedding(embedding_pb2_grpc.EmbeddingServiceServicer):
+    """Runs the text tower on all cores while the event loop waits: nobody else is served meanwhile."""
+
+    def __init__(self, bundle: Path) -> None:
+        self._encoders = load_encoders(bundle, RuntimeOptions("cpu", threads=1, lone_threads=os.cpu_count() or 1))
+        self._encoders.text.warm_up()
+
+    async def EmbedText(self, request: embedding_pb2.EmbedTextRequest, context: Any) -> embedding_pb2.EmbedTextResponse:
+        vector = self._encoders.text.encode([self._encoders.tokenizer(request.text).ids])[0]
+        response = embedding_pb2.EmbedTextResponse()
+        response.embedding.float32.values.extend(vector.tolist())
+        return response
+
+
+async def main(address: str, bundle: Path | None) -> None:
     """Serve until SIGTERM or SIGINT."""
     server = aio.server(options=(("grpc.max_concurrent_streams", 1024), ("grpc.so_reuseport", 0)))
     search_pb2_grpc.add_SearchServiceServicer_to_server(FixedSearch(), server)
+    if bundle is not None:
+        embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(InlineEmbedding(bundle), server)
     health = aio_health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     await health.set("", health_pb2.HealthCheckResponse.SERVING)
@@ -53,4 +74,4 @@ async def main(address: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(sys.argv[1], Path(sys.argv[2]) if len(sys.argv) > 2 else None))

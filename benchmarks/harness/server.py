@@ -58,11 +58,11 @@ def clipsearch(
 
 
 @contextmanager
-def bare(log: Path) -> Iterator[Served]:
-    """Run the bare grpc.aio servicer of ``bare_server`` until it answers."""
+def bare(log: Path, bundle: Path | None = None) -> Iterator[Served]:
+    """Run the bare grpc.aio servicer of ``bare_server`` from the moment it answers; with a bundle it embeds texts."""
     address = f"127.0.0.1:{free_port()}"
-    program = Path(__file__).with_name("bare_server.py")
-    with child([sys.executable, "-P", str(program), address], log) as process:
+    program = [str(Path(__file__).with_name("bare_server.py")), address, *([] if bundle is None else [str(bundle)])]
+    with child([sys.executable, "-P", *program], log) as process:
         with Client(address) as client:
             _wait_until_ready(client, process, log)
         yield Served(address, process.pid, log)

@@ -1,4 +1,7 @@
-"""Latency on an idle server: one text at a time through the Python client, against one raw call at batch 1."""
+"""Latency on an idle server: one text at a time through the Python client, against one raw call at batch 1.
+
+And against a bare servicer that makes the same call itself, which is what gRPC for Python alone adds to it.
+"""
 
 import time
 from collections.abc import Iterator
@@ -16,7 +19,7 @@ from ..models import random_bundle
 from ..process import settle
 from ..raw import RawSession, best_choice
 from ..report import Line, Outcome
-from ..server import clipsearch
+from ..server import bare, clipsearch
 from ..workload import captions, queries
 
 FACTOR, ALLOWANCE_MS = 1.25, 1.5
@@ -28,13 +31,16 @@ class Rounds:
     """Latencies in milliseconds: all of them, and each round's median."""
 
     raw_ms: list[float] = field(default_factory=list)
+    bare_ms: list[float] = field(default_factory=list)
     served_ms: list[float] = field(default_factory=list)
     raw_p50_ms: list[float] = field(default_factory=list)
+    bare_p50_ms: list[float] = field(default_factory=list)
     served_p50_ms: list[float] = field(default_factory=list)
 
     def close(self, calls: int) -> None:
         """Take the medians of the last ``calls`` of each side."""
         self.raw_p50_ms.append(percentile(self.raw_ms[-calls:], 0.5))
+        self.bare_p50_ms.append(percentile(self.bare_ms[-calls:], 0.5))
         self.served_p50_ms.append(percentile(self.served_ms[-calls:], 0.5))
 
 
@@ -49,6 +55,7 @@ def idle(context: Context) -> Outcome:
         shares = [value / limit for value, limit in zip(served, allowed, strict=True)]
         outcome.lines += [
             Line("idle", f"{name}: raw call p50", "ms", summarise(raw), better="lower"),
+            Line("idle", f"{name}: bare servicer p50", "ms", summarise(rounds.bare_p50_ms), better="lower"),
             Line("idle", f"{name}: served p50", "ms", summarise(served), better="lower"),
             Line(
                 "idle", f"{name}: served p50 / (1.25 raw + 1.5 ms)", "x", summarise(shares), target=1.0, better="lower"
@@ -79,15 +86,18 @@ def _alternate(context: Context, bundle: Path, texts: list[str], name: str) -> R
             raw, graph, make_batches=lambda _: batches, sizes=(1,), seconds=pace.sweep_s, passes=pace.sweep_passes
         )
         served = stack.enter_context(clipsearch(bundle, context.log(f"idle {name}")))
-        client = stack.enter_context(Client(served.address))
-        for text in texts:
-            client.embed_text(text)
+        floor = stack.enter_context(bare(context.log(f"idle bare {name}"), bundle))
+        clients = [stack.enter_context(Client(server.address)) for server in (floor, served)]
+        for client in clients:
+            for text in texts:
+                client.embed_text(text)
         for _ in range(pace.rounds):
-            settle([raw.pid, served.pid])
+            settle([raw.pid, floor.pid, served.pid])
             for _ in range(pace.idle_calls // len(texts)):
                 rounds.raw_ms += [1e3 * seconds for seconds in raw.latencies(batches)]
                 time.sleep(0.05)  # the raw session's threads may spin on for a while
-                rounds.served_ms += [_timed_ms(client, text) for text in texts]
+                for client, samples in zip(clients, (rounds.bare_ms, rounds.served_ms), strict=True):
+                    samples += [_timed_ms(client, text) for text in texts]
             rounds.close(pace.idle_calls // len(texts) * len(texts))
     return rounds
 
