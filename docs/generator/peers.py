@@ -16,20 +16,23 @@ def peers_table() -> str:
 
 
 def peers_summary() -> str:
-    """What README shows of it: throughput of both towers beside ours, and memory, most texts first."""
+    """What README shows of it: throughput of both towers beside ours, slowest calls, and memory, most texts first."""
     found = result("peers")
     summary = found["summary"]
     ours = summary[OURS]["towers"]
+    model = f"{found['settings']['precision']} ViT-B/32"
     lines = [
-        f"| {found['settings']['precision']} ViT-B/32, saturated | texts/s | of ours | pictures/s | of ours | MiB |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        f"| {model} | texts/s | of ours | p99, ms | pictures/s | of ours | p99, ms | MiB |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name, one in sorted(summary.items(), key=lambda entry: -_rate(entry[1]["towers"], "text")):
         cells = []
         for tower in ("text", "image"):
             known = tower in one["towers"]
             rate = _rate(one["towers"], tower) if known else 0.0
+            slowest = one["towers"].get(tower, {}).get("p99_ms_at_0.8")
             cells += [number(rate), f"{rate / _rate(ours, tower):.2f}"] if known else ["", ""]
+            cells.append(number(slowest["median"]) if slowest else "")
         lines.append(f"| {name} | {' | '.join(cells)} | {one['peak_mib']['median']:,.0f} |")
     return "\n".join(lines) + "\n"
 
