@@ -11,13 +11,13 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
 from google.protobuf.message import Message
-from harness.contest import servers
+from harness.contest import Work, servers
 from harness.facts import environment
 from harness.figures import percentile, ratios, summarise
 from harness.h2load import Load, bodies_on_disk, drive
@@ -41,17 +41,6 @@ LEAD_S, STARTS_S, DEADLINE_S = 0.5, 1.5, 10.0
 """What is not counted of a loop that begins on an idle server; how long a generator takes to start; of every call."""
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
-    """One kind of call, and how many of each body are in flight at saturation."""
-
-    name: str
-    method: str
-    bodies: Sequence[bytes]
-    in_flight: int
-    seconds: float
-
-
 @dataclass(slots=True)
 class Samples:
     """What one kind of server did, a figure for each round."""
@@ -61,18 +50,18 @@ class Samples:
     p99_ms: list[float] = field(default_factory=list)
 
 
-def inputs(seconds: float) -> list[Input]:
-    """Return the kinds of calls; of pictures, which take ten times as long, for one and a half times as long."""
+def works() -> list[Work]:
+    """Return the kinds of calls, as they are made at saturation."""
     texts: list[Message] = [pb.EmbedTextRequest(text=text) for text in queries(KINDS, 0)]
     pictures: list[Message] = [pb.EmbedImageRequest(image=data) for data in photographs()[:KINDS]]
     return [
-        Input("texts", EMBED_TEXT, [frame(text) for text in texts], 8, seconds),
-        Input("pictures", EMBED_IMAGE, [frame(picture) for picture in pictures], 4, 1.5 * seconds),
+        Work("texts", EMBED_TEXT, [frame(text) for text in texts], Load(1, 8, 3.0, 1.0)),
+        Work("pictures", EMBED_IMAGE, [frame(picture) for picture in pictures], Load(1, 4, 3.0, 1.0)),
     ]
 
 
-def compared(running: Mapping[str, Served], given: Input, rounds: int) -> list[Line]:
-    """Let both take turns under one kind of call."""
+def at_both_loads(running: Mapping[str, Served], given: Work, rounds: int, seconds: float) -> list[Line]:
+    """Let both take turns under one kind of call, saturated and for ``seconds`` below that."""
     found = {kind: Samples() for kind in running}
     with bodies_on_disk(given.bodies) as files, tempfile.TemporaryDirectory() as scratch:
         bodies = Path(scratch) / "bodies.json"
@@ -81,22 +70,22 @@ def compared(running: Mapping[str, Served], given: Input, rounds: int) -> list[L
             order = list(running)[:: 1 if number % 2 == 0 else -1]
             for kind in order:
                 settle([running[kind].pid])
-                load = Load(1, given.in_flight, 3.0, 1.0)
-                found[kind].capacity.append(drive(running[kind].url(given.method), files, load, running[kind].pid).rate)
+                measured = drive(running[kind].url(given.method), files, given.load, running[kind].pid)
+                found[kind].capacity.append(measured.rate)
             rate = SHARE * median(one.capacity[-1] for one in found.values())
             for kind in order:
-                took_ms = latencies_ms(running[kind], given, bodies, rate, number)
+                took_ms = latencies_ms(running[kind], given.method, bodies, rate=rate, seconds=seconds, seed=number)
                 found[kind].p50_ms.append(percentile(took_ms, 0.5))
                 found[kind].p99_ms.append(percentile(took_ms, 0.99))
             print(f"{given.name}, round {number + 1}", file=sys.stderr, flush=True)
     return lines(given.name, found)
 
 
-def latencies_ms(server: Served, given: Input, bodies: Path, rate: float, seed: int) -> list[float]:
+def latencies_ms(server: Served, method: str, bodies: Path, *, rate: float, seconds: float, seed: int) -> list[float]:
     """Return how long calls took that came at random; raises RuntimeError where one failed."""
     settle([server.pid])
     plan = Plan(
-        server.address, given.method, str(bodies), ["one"], rate, time.monotonic() + STARTS_S, LEAD_S + given.seconds,
+        server.address, method, str(bodies), ["one"], rate, time.monotonic() + STARTS_S, LEAD_S + seconds,
         DEADLINE_S, seed,
     )  # fmt: skip
     calls = run([plan])[0].calls
@@ -134,7 +123,9 @@ def main() -> None:
     except MissingInput as error:
         sys.exit(f"{error}.")
     with servers({"larger": LARGER, "default": ()}, bundle, given.work) as running:
-        result = [line for each in inputs(given.seconds) for line in compared(running, each, given.rounds)]
+        result = []
+        for work, longer in zip(works(), (1.0, 1.5), strict=True):  # pictures take ten times as long
+            result += at_both_loads(running, work, given.rounds, longer * given.seconds)
     settings = {"rounds": given.rounds, "seconds": given.seconds, "larger": " ".join(LARGER)}
     publish(result, "batch sizes", facts, settings, given.out)
 

@@ -5,7 +5,6 @@ the other, right in the servicer. What clipsearch adds per request is measured a
 """
 
 import asyncio
-import os
 import signal
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from grpc_health.v1.health import aio as aio_health
 
 from clipsearch.encoders.load import load_encoders
 from clipsearch.encoders.runtime import RuntimeOptions
+from clipsearch.index.threads import available_cores
 from clipsearch.v1 import embedding_pb2, embedding_pb2_grpc, search_pb2, search_pb2_grpc
 
 HITS = 10
@@ -45,7 +45,7 @@ class InlineEmbedding(embedding_pb2_grpc.EmbeddingServiceServicer):
     """Runs the text tower on all cores while the event loop waits: nobody else is served meanwhile."""
 
     def __init__(self, bundle: Path) -> None:
-        self._encoders = load_encoders(bundle, RuntimeOptions("cpu", threads=1, lone_threads=os.cpu_count() or 1))
+        self._encoders = load_encoders(bundle, RuntimeOptions("cpu", threads=1, lone_threads=available_cores()))
         self._encoders.text.warm_up()
 
     async def EmbedText(self, request: embedding_pb2.EmbedTextRequest, context: Any) -> embedding_pb2.EmbedTextResponse:

@@ -12,7 +12,7 @@ from clipsearch.encoders.runtime import resolve_device
 from clipsearch.errors import DeviceUnavailable, UnusableIndex
 from clipsearch.index.gpu import is_on_gpu, needs
 from clipsearch.index.storage import find_snapshots, read_manifest
-from clipsearch.lanes import GPU_IMAGE_ITEMS, GPU_TEXT_TOKENS
+from clipsearch.lanes import batch_sizes
 from clipsearch.settings import MIB, Settings
 
 logger = logging.getLogger(__name__)
@@ -20,8 +20,8 @@ logger = logging.getLogger(__name__)
 _ID_BYTES, _FLOAT_BYTES, _CHANNELS = 8, 4, 3
 
 
-def check_fits(settings: Settings, bundle: Bundle) -> None:
-    """Compare what towers and indexes need with what is free on the GPU, if any of them is to lie there.
+def check_fits(settings: Settings, bundle: Bundle, data: Path | None = None) -> None:
+    """Compare what towers, and the indexes under ``data``, need with what is free on the GPU, as far as they go there.
 
     Raises DeviceUnavailable with the sums where it is too little. What the computing of a batch takes besides is found
     out by computing the largest, which comes next, unless ``gpu_tower_mib`` says it.
@@ -29,8 +29,8 @@ def check_fits(settings: Settings, bundle: Bundle) -> None:
     parts: Counter[str] = Counter()
     if resolve_device(settings.device, bundle.manifest.precision) == "cuda":
         parts.update(tower_parts(settings, bundle))
-    if settings.data is not None and settings.data.is_dir() and is_on_gpu(settings.device):
-        parts.update(index_parts(settings.data))
+    if data is not None and data.is_dir() and is_on_gpu(settings.device):
+        parts.update(index_parts(data))
     if parts:
         free = Room.now(import_cupy()).less("the server", parts)
         taken = parts.total() // MIB
@@ -45,8 +45,7 @@ def tower_parts(settings: Settings, bundle: Bundle) -> dict[str, int]:
     Raises DeviceUnavailable where the weights of one are more than it may take.
     """
     manifest, limit = bundle.manifest, settings.gpu_tower_mib * MIB
-    pictures = settings.image_batch_items or GPU_IMAGE_ITEMS
-    tokens = settings.text_batch_tokens or GPU_TEXT_TOKENS
+    sizes = batch_sizes(settings, "cuda", small=False)
     parts: dict[str, int] = {}
     for tower, path in (("text", bundle.text_graph), ("image", bundle.image_graph)):
         weights = weight_bytes(path)
@@ -56,8 +55,8 @@ def tower_parts(settings: Settings, bundle: Bundle) -> dict[str, int]:
                 f"{settings.gpu_tower_mib}; raise it or take a smaller model."
             )
         parts[f"{tower} tower" if limit else f"{tower} weights"] = limit or weights
-    going_up = tokens * _ID_BYTES + pictures * manifest.image_size**2 * _CHANNELS
-    coming_back = (settings.text_batch_items + pictures) * manifest.dimension * _FLOAT_BYTES
+    going_up = sizes.text_tokens * _ID_BYTES + sizes.image_items * manifest.image_size**2 * _CHANNELS
+    coming_back = (settings.text_batch_items + sizes.image_items) * manifest.dimension * _FLOAT_BYTES
     parts["staging"] = SLOTS * (going_up + coming_back)
     return parts
 

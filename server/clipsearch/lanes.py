@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from clipsearch.batching.admission import UNBOUNDED
 from clipsearch.batching.lane import Lane
@@ -27,19 +27,28 @@ IN_FLIGHT_ON_GPU = 2
 """Batches of one tower: one is computed while the next is staged, which made two fifths more of large ones on an H200
 (`benchmarks/results/gpu/encoders.json`, "two in flight")."""
 
-TEXT_TOKENS, IMAGE_ITEMS = 192, 2
-"""What a batch holds for each thread of its run on a CPU. Larger ones do next to nothing more there, and everybody in a
-batch waits for all of it (decision 13)."""
-
-TINY_TEXT_TOKENS, TINY_IMAGE_ITEMS = 512, 8
-"""The same for tiny towers, however many threads: beside handing a batch over, what it computes is little."""
-
-GPU_TEXT_TOKENS, GPU_IMAGE_ITEMS = 4096, 64
-"""The same on a GPU, where some thousand rows at once are what keeps it busy (docs/gpu.md)."""
-
 WRITES, WRITE_ITEMS = 256, 4096
 """Most calls, and most items, that share one transaction: enough for a disk flush not to count, and few enough for
 nobody to wait long for the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSizes:
+    """Most tokens of a batch of texts, and most pictures of one."""
+
+    text_tokens: int
+    image_items: int
+
+
+FOR_EACH_THREAD = BatchSizes(192, 2)
+"""What a batch holds for each thread of its run on a CPU. Larger ones do next to nothing more there, and everybody in a
+batch waits for all of it (decision 13)."""
+
+OF_TINY_TOWERS = BatchSizes(512, 8)
+"""On a CPU however many threads: beside handing a batch over, what it computes is little."""
+
+ON_GPU = BatchSizes(4096, 64)
+"""Some thousand rows at once are what keeps a GPU busy (docs/gpu.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,22 +94,12 @@ def encoder_workers(settings: Settings, encoders: Encoders) -> int:
     return max(1, settings.cores // encoder_threads(settings))
 
 
-def text_batch_tokens(settings: Settings, encoders: Encoders) -> int:
-    """Most tokens of a batch of texts."""
-    if settings.text_batch_tokens:
-        return settings.text_batch_tokens
-    if encoders.device == "cuda":
-        return GPU_TEXT_TOKENS
-    return TINY_TEXT_TOKENS if encoders.small else TEXT_TOKENS * encoder_threads(settings)
-
-
-def image_batch_items(settings: Settings, encoders: Encoders) -> int:
-    """Most pictures of a batch."""
-    if settings.image_batch_items:
-        return settings.image_batch_items
-    if encoders.device == "cuda":
-        return GPU_IMAGE_ITEMS
-    return TINY_IMAGE_ITEMS if encoders.small else IMAGE_ITEMS * encoder_threads(settings)
+def batch_sizes(settings: Settings, device: Literal["cpu", "cuda"], *, small: bool) -> BatchSizes:
+    """Return how large batches are on a device, of ``small`` towers or of others: as set, or as pays there."""
+    threads = encoder_threads(settings)
+    wide = BatchSizes(threads * FOR_EACH_THREAD.text_tokens, threads * FOR_EACH_THREAD.image_items)
+    pays = ON_GPU if device == "cuda" else OF_TINY_TOWERS if small else wide
+    return BatchSizes(settings.text_batch_tokens or pays.text_tokens, settings.image_batch_items or pays.image_items)
 
 
 def wire_lanes(settings: Settings, encoders: Encoders, telemetry: Telemetry, *, with_data: bool) -> Lanes:
@@ -120,14 +119,14 @@ def wire_lanes(settings: Settings, encoders: Encoders, telemetry: Telemetry, *, 
             padding_cost=padding_cost,
         )
 
+    sizes = batch_sizes(settings, encoders.device, small=encoders.small)
     text_policy = policy(
         settings.text_batch_items,
-        text_batch_tokens(settings, encoders),
+        sizes.text_tokens,
         settings.text_batch_overhead_tokens,
         encoders.text.padding_cost,
     )
-    pictures = image_batch_items(settings, encoders)
-    image_policy = policy(pictures, pictures)
+    image_policy = policy(sizes.image_items, sizes.image_items)
     search_policy = policy(settings.search_batch_items, settings.search_batch_items)
     run_text = functools.partial(run_by_model, _encode_texts)
     run_image = functools.partial(run_by_model, _encode_images)

@@ -13,7 +13,7 @@ from clipsearch.encoders.load import Encoders, encoders_of
 from clipsearch.encoders.manifest import Bundle, Manifest, load_bundle
 from clipsearch.encoders.runtime import RuntimeOptions
 from clipsearch.gpu_plan import check_fits
-from clipsearch.lanes import encoder_threads, image_batch_items, lone_threads, text_batch_tokens
+from clipsearch.lanes import batch_sizes, encoder_threads, lone_threads
 from clipsearch.services.build_report import Report
 from clipsearch.services.searcher import Searcher
 from clipsearch.services.serving import Model, ModelFacts, Serving
@@ -42,9 +42,7 @@ class Models:
         Raises UnusableBundle, DeviceUnavailable, UnusableIndex or ConfigError.
         """
         self._settings, self._decoding, self._adapt = settings, decoding, adapt
-        bundle = self.find(None)
-        check_fits(settings, bundle)
-        self.encoders = self._load(bundle)
+        self.encoders = self._load(self.find(None), settings.data)
         """Those of the model that serves now."""
         opened = data(self.encoders)
         self.serving = Serving(self.wired(self.encoders, opened, None if opened is None else searcher(opened)))
@@ -79,8 +77,10 @@ class Models:
         before, self.encoders, self.serving.model = self.serving.model, encoders, model
         logger.info("serving %s instead of %s", _told(model.facts), _told(before.facts))
 
-    def _load(self, bundle: Bundle) -> Encoders:
+    def _load(self, bundle: Bundle, data: Path | None = None) -> Encoders:
+        """Load a bundle; ``data`` has the collections that are to be opened next, if any."""
         settings = self._settings
+        check_fits(settings, bundle, data)
         options = RuntimeOptions(
             device=settings.device,
             threads=encoder_threads(settings),
@@ -90,7 +90,8 @@ class Models:
         encoders = encoders_of(bundle, options, image_limits(settings))
         if encoders.device == "cuda":
             # Before an index takes a share of what is free.
-            encoders.take_memory(text_batch_tokens(settings, encoders), image_batch_items(settings, encoders))
+            sizes = batch_sizes(settings, encoders.device, small=encoders.small)
+            encoders.take_memory(sizes.text_tokens, sizes.image_items)
         return encoders
 
     def wired(self, encoders: Encoders, data: DataDirectory | None, searcher: Searcher | None) -> Model:

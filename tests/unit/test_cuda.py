@@ -16,10 +16,10 @@ from clipsearch.index.manifest import MANIFEST
 from clipsearch.index.rules import Kind
 from clipsearch.index.storage import newest_snapshot, read_ivfpq
 from clipsearch.settings import MIB, Settings
+from tests.integration.support import SAMPLE_BUNDLE
 from tests.unit.index.conftest import build
 
 GIB = 2**30
-SAMPLE_BUNDLE = Path(__file__).parents[2] / "demo/clipsearch_demo/model/bundle"
 
 
 def test_what_fits_leaves_the_rest() -> None:
@@ -87,7 +87,7 @@ def test_indexes_of_all_collections_are_counted_but_for_those_that_cannot_be_rea
 
 
 def test_on_a_cpu_nothing_is_counted(tmp_path: Path) -> None:
-    check_fits(settings(data=tmp_path, gpu_tower_mib=1), load_bundle(SAMPLE_BUNDLE))
+    check_fits(settings(gpu_tower_mib=1), load_bundle(SAMPLE_BUNDLE), tmp_path)
 
 
 def test_the_largest_batches_are_run_and_are_refused_where_there_is_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,8 +34,9 @@ class Encoders:
         self.image.warm_up()
 
     def take_memory(self, text_tokens: int, pictures: int) -> None:
-        """Run the largest batches there will be, so that a GPU's memory for them is held from now on.
+        """Run batches of so many tokens and pictures, so that a GPU's memory for them is held from now on.
 
+        Of texts, what is added to reach a size whose launch is captured may take more than that.
         Raises DeviceUnavailable where there is too little, and ComputeFailed where an answer is unusable.
         """
         try:
