@@ -1,74 +1,109 @@
-"""What int8 towers lose on processors without VNNI, and what it costs not to lose it.
+"""What it costs, and brings, that pairs of int8 weights fit the 16 bits in which AVX2 adds their products.
 
     python benchmarks/int8_sums.py
 
-Sessions with ONNX Runtime's option for whole sums, as ours have, and without it, in turns on one thread: cosines with
-the fp32 tower, and rates. On a processor with VNNI both are the same. See docs/decisions/0012-packed-texts.md.
+The same checkpoint in int8 three ways, in turns on one thread: with weights whose pairs fit, as bundles are written;
+with weights in all of 8 bits and ONNX Runtime's option for whole sums; and with these and without that. Cosines with
+the fp32 tower, and rates. On a processor with VNNI the last two are the same. Needs CLIP's tokenizer and the export
+extra. See docs/decisions/0014-int8-pairs.md.
 """
 
 import sys
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from harness.facts import environment
 from harness.figures import ratios, summarise
-from harness.models import ROOT, MissingInput, random_bundle
+from harness.models import ROOT, MissingInput, random_bundle, random_checkpoint
 from harness.report import Line, publish
 from harness.turns import options, rate
+from numpy.typing import NDArray
 from packing import texts, vnni
 
 from clipsearch.encoders.packing import packing
-from clipsearch.encoders.runtime import WHOLE_SUMS, onnxruntime
+from clipsearch.encoders.runtime import CPU, open_session
+from clipsearch.ports import Vectors
 
 RESULTS: Final = ROOT / "benchmarks" / "results" / "int8_sums.json"
 TEXTS, TOKENS, PICTURES = 32, 10, 8
+FIT, WHOLE, CUT_OFF = "pairs fit", "8 bits, whole sums", "8 bits, cut off"
 
 
-def opened(graph: Path, *, whole: bool) -> Any:
-    """Return a session of one thread."""
-    ort = onnxruntime()
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    if whole:
-        options.add_session_config_entry(*WHOLE_SUMS)
-    return ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+def wide(work: Path, bundle: Path, tokenizer: Path) -> Path:
+    """Return a directory with both graphs of the checkpoint in all of 8 bits; made once, then kept."""
+    from clipsearch_export.checkpoint import load_checkpoint
+    from clipsearch_export.graph import save
+    from clipsearch_export.linear import Floats, Int8Linear, round_weight
+    from clipsearch_export.towers import image_graph, text_graph
+
+    def quantise(weight: Floats) -> tuple[NDArray[np.int8], Floats]:
+        return round_weight(weight, np.abs(weight).max(axis=1))
+
+    directory = work / f"wide-{bundle.name}"
+    if not directory.exists():
+        checkpoint = load_checkpoint(random_checkpoint(work, 0, tokenizer))
+        weights, rule = checkpoint.weights(), checkpoint.preprocess_rule()
+        directory.mkdir(parents=True)
+        eos_id = checkpoint.model.config.text_config.eos_token_id
+        text = text_graph(weights, checkpoint.text_config, eos_id, Int8Linear(quantise), packed=True)
+        save(text, directory / "text.onnx")
+        size = checkpoint.image_size
+        image = image_graph(weights, checkpoint.image_config, size, rule, Int8Linear(quantise))
+        save(image, directory / "image.onnx")
+    return directory
 
 
-def measure(exact: Path, bundle: Path, rounds: int, seconds: float) -> list[Line]:
+def measure(exact: Path, fitting: Path, wide: Path, rounds: int, seconds: float) -> list[Line]:
     """Return the lines of both towers; ``exact`` is the bundle of float32."""
     random = np.random.default_rng(0)
     ids = texts([TOKENS] * TEXTS, random)
     pixels = random.integers(0, 256, (PICTURES, 224, 224, 3), dtype=np.uint8)
     lines = []
     for tower, feed in (("text", {"ids": ids, **packing(ids.shape, None)}), ("image", {"pixels": pixels})):
-        count = len(next(iter(feed.values())))
-        reference = opened(exact / f"{tower}.onnx", whole=True).run(None, feed)[0]
-        sessions = {name: opened(bundle / f"{tower}.onnx", whole=name == "whole") for name in ("whole", "cut off")}
+        reference = open_session(exact / f"{tower}.onnx", CPU, {}, 1).run(None, feed)[0]
+        sessions = {
+            FIT: open_session(fitting / f"{tower}.onnx", CPU, {}, 1),
+            WHOLE: open_session(wide / f"{tower}.onnx", CPU, {}, 1, whole_sums=True),
+            CUT_OFF: open_session(wide / f"{tower}.onnx", CPU, {}, 1),
+        }
         rates: dict[str, list[float]] = {name: [] for name in sessions}
         for _ in range(rounds):
             for name, session in sessions.items():
-                rates[name].append(count * rate([partial(session.run, None, feed)], seconds))
-        for name, session in sessions.items():
-            cosines = (session.run(None, feed)[0] * reference).sum(axis=1)
-            lines.append(Line(tower, f"{name}: mean cosine with fp32", "", summarise([float(cosines.mean())])))
-            lines.append(Line(tower, f"{name}: smallest", "", summarise([float(cosines.min())])))
-            lines.append(Line(tower, f"{name}: rate", "items/s", summarise(rates[name])))
-        lines.append(Line(tower, "whole / cut off: rate", "x", summarise(ratios(rates["whole"], rates["cut off"]))))
+                rates[name].append(len(reference) * rate([partial(session.run, None, feed)], seconds))
+        vectors = {name: session.run(None, feed)[0] for name, session in sessions.items()}
+        lines += compared(tower, vectors, reference, rates)
+        print(tower, file=sys.stderr, flush=True)
+    return lines
+
+
+def compared(
+    tower: str, vectors: Mapping[str, Vectors], reference: Vectors, rates: Mapping[str, Sequence[float]]
+) -> list[Line]:
+    """Return the lines of one tower; ``reference`` float32 [n, dimension] are the vectors of float32."""
+    lines = []
+    for name, values in vectors.items():
+        cosines = (values * reference).sum(axis=1)
+        lines.append(Line(tower, f"{name}: mean cosine with fp32", "", summarise([float(cosines.mean())])))
+        lines.append(Line(tower, f"{name}: smallest", "", summarise([float(cosines.min())])))
+        lines.append(Line(tower, f"{name}: rate", "items/s", summarise(rates[name])))
+    for other in (WHOLE, CUT_OFF):
+        lines.append(Line(tower, f"{FIT} / {other}: rate", "x", summarise(ratios(rates[FIT], rates[other]))))
     return lines
 
 
 def main() -> None:
     """Measure, show and write."""
-    given = options("Measure int8 towers with whole sums and without.", RESULTS, seconds=1.5)
+    given = options("Measure int8 towers whose weights fit AVX2 in pairs.", RESULTS, seconds=1.5)
     facts = environment(ROOT)
     try:
         exact, bundle = (random_bundle(given.work, one, 0, given.tokenizer) for one in ("fp32", "int8"))
+        other = wide(given.work, bundle, given.tokenizer)
     except MissingInput as error:
         sys.exit(f"{error}.")
-    lines = measure(exact, bundle, given.rounds, given.seconds)
+    lines = measure(exact, bundle, other, given.rounds, given.seconds)
     publish(lines, "sums of int8", facts, {"threads": 1, "vnni": vnni()}, given.out)
 
 

@@ -122,13 +122,12 @@ class _Worker:
         self._session: Any = None
 
     def open(self, graph: Path, spinning: bool) -> None:
-        from clipsearch.encoders.runtime import WHOLE_SUMS, onnxruntime
+        from clipsearch.encoders.runtime import onnxruntime
 
         ort = onnxruntime()
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
-        options.add_session_config_entry(*WHOLE_SUMS)
         # The session before goes first, or two thread pools would share the cores.
         self._session = None
         self._session = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])

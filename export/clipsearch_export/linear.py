@@ -4,7 +4,7 @@ A layer takes tokens as rows, [rows, in], and gives [rows, out]. Layers that rea
 are written together, so that an int8 graph quantises those rows once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import numpy as np
@@ -16,8 +16,13 @@ Floats = NDArray[np.float32]
 Layer = tuple[Floats, Floats]
 """Weight float32 [out, in], as torch keeps it, and bias float32 [out]."""
 
+Quantise = Callable[[Floats], tuple[NDArray[np.int8], Floats]]
+"""Rounds a weight as ``quantise_weight`` does."""
+
 _LEVELS: Final = 127
 _ZERO_POINT: Final = 128
+_PAIR: Final = 2
+"""How many products AVX2 adds in 16 bits before it widens them: those of neighbours along a weight's inputs."""
 
 
 class LinearWriter(Protocol):
@@ -85,13 +90,16 @@ class Int8Linear:
 
     A scale per row is what makes an item's vector independent of its neighbours in the batch; ONNX Runtime's own
     dynamic quantisation takes one scale for the whole batch. Sums are int32, all else is float32. Activations use zero
-    point 128 and ±127 levels: unsigned times signed is what AVX-512 VNNI multiplies natively.
+    point 128 and ±127 levels: unsigned times signed is what AVX-512 VNNI multiplies natively, and what AVX2 multiplies
+    exactly given weights of ``quantise_weight``.
     """
 
     dtype: type[np.float32] | type[np.float16] = np.float32
     table_dtype: type[np.float32] | type[np.float16] = np.float16
 
-    def __init__(self) -> None:
+    def __init__(self, quantise: Quantise | None = None) -> None:
+        """Round weights by ``quantise``, which is ``quantise_weight`` but where its worth is measured."""
+        self._quantise = quantise or quantise_weight
         self._zero_points = ""
 
     def begin_rows(self, graph: GraphBuilder, rows: str) -> None:
@@ -124,7 +132,7 @@ class Int8Linear:
         return graph.add("Add", scaled, graph.constant(bias))
 
     def _product(self, graph: GraphBuilder, quantised: str, weight: Floats) -> str:
-        integers, scales = quantise_weight(weight)
+        integers, scales = self._quantise(weight)
         return graph.add(
             "MatMulIntegerToFloat",
             quantised,
@@ -137,10 +145,31 @@ class Int8Linear:
 
 
 def quantise_weight(weight: Floats) -> tuple[NDArray[np.int8], Floats]:
-    """Round a weight [out, in] to int8 with one scale per output; returns both, the scales float32 [out]."""
-    scales = np.maximum(np.abs(weight).max(axis=1), np.finfo(np.float32).tiny) / np.float32(_LEVELS)
+    """Round a weight [out, in] to int8 with one scale per output; returns both, the scales float32 [out].
+
+    Two neighbours of one sign have at most 128 levels together: times activations of 255 that is 32,640, which 16 bits
+    hold, and AVX2 adds such pairs in 16 bits and cuts off what is more. So every processor comes to the same sums, for
+    scales a third coarser than those of the largest weight alone (docs/decisions/0014).
+    """
+    return round_weight(weight, np.maximum(np.abs(weight).max(axis=1), _largest_pair(weight)))
+
+
+def round_weight(weight: Floats, largest: Floats) -> tuple[NDArray[np.int8], Floats]:
+    """Round a weight [out, in] to levels of which 127 are ``largest`` [out]; returns as ``quantise_weight`` does."""
+    scales = np.maximum(largest, np.finfo(np.float32).tiny) / np.float32(_LEVELS)
     integers = np.clip(np.rint(weight / scales[:, np.newaxis]), -_LEVELS, _LEVELS).astype(np.int8)
     return integers, scales.astype(np.float32)
+
+
+def _largest_pair(weight: Floats) -> Floats:
+    """Return for each output the largest sum of two neighbouring weights of one sign, float32 [out].
+
+    Rounding to levels adds at most half a level to each of the two, which is what 128 has over 127.
+    """
+    paired = weight[:, : weight.shape[1] // _PAIR * _PAIR].reshape(len(weight), -1, _PAIR)
+    above, below = (np.maximum(side, 0).sum(axis=2).max(axis=1, initial=0) for side in (paired, -paired))
+    largest: Floats = np.maximum(above, below)
+    return largest
 
 
 def _shift(weight: Floats) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ onnx = pytest.importorskip("onnx")
 
 from clipsearch.encoders.runtime import CPU, open_session
 from clipsearch_export.graph import GraphBuilder, save
-from clipsearch_export.linear import FloatLinear, Int8Linear, LinearWriter, quantise_weight
+from clipsearch_export.linear import FloatLinear, Int8Linear, LinearWriter, Quantise, quantise_weight, round_weight
 from clipsearch_export.towers import fold_normalisation
 from tests.unit.encoders.helpers import preprocess_rule
 
@@ -20,10 +20,10 @@ pytestmark = pytest.mark.export
 RANDOM = np.random.default_rng(3)
 
 
-def run(model: Any, directory: Path, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def run(model: Any, directory: Path, values: np.ndarray[Any, Any], *, whole_sums: bool = False) -> np.ndarray[Any, Any]:
     """Save a graph and run it on the CPU."""
     save(model, directory / "graph.onnx")
-    session = open_session(directory / "graph.onnx", CPU, {}, threads=1)
+    session = open_session(directory / "graph.onnx", CPU, {}, threads=1, whole_sums=whole_sums)
     (result,) = session.run(None, {session.get_inputs()[0].name: values})
     return np.asarray(result)
 
@@ -76,6 +76,52 @@ def test_quantised_weights_are_within_half_a_step() -> None:
     integers, scales = quantise_weight(weight)
     assert np.isfinite(scales).all()
     assert (np.abs(integers * scales[:, np.newaxis] - weight) <= 0.5001 * scales[:, np.newaxis]).all()
+
+
+@pytest.mark.parametrize("inputs", [1, 2, 7, 64])
+def test_pairs_of_quantised_weights_fit_16_bits(inputs: int) -> None:
+    """The worst are all of one sign, and as large as any."""
+    weight = RANDOM.normal(size=(64, inputs)).astype(np.float32)
+    weight[0], weight[1] = 3.0, -3.0
+    integers = quantise_weight(weight)[0].astype(int)
+    pairs = integers[:, : inputs // 2 * 2].reshape(64, -1, 2)
+    for side in (pairs, -pairs):
+        assert 255 * np.maximum(side, 0).sum(axis=2).max(initial=0) <= np.iinfo(np.int16).max
+
+
+def bright_sums(directory: Path, rows: int, quantise: Quantise, *, whole_sums: bool = False) -> tuple[Any, Any]:
+    """Pixels of 255 times weights of one sign, by an int8 graph; returns that, and what it is in whole numbers."""
+    weight = np.random.default_rng(1).uniform(0.9, 1, size=(48, 512)).astype(np.float32)
+    weight[::2] *= -1
+    integers, scales = quantise(weight)
+    expected = integers.astype(np.int64).sum(axis=1) * (255 - 128) * scales.astype(np.float64)
+    model, _ = pixel_graph(Int8Linear(quantise), weight)
+    pixels = np.full((rows, 512), 255, dtype=np.uint8)
+    return run(model, directory, pixels, whole_sums=whole_sums), np.tile(expected, (rows, 1))
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 32])
+def test_int8_sums_are_whole_on_every_processor(tmp_path: Path, rows: int) -> None:
+    result, expected = bright_sums(tmp_path, rows, quantise_weight)
+    np.testing.assert_allclose(result, expected, rtol=1e-6)
+
+
+def test_int8_sums_of_older_bundles(tmp_path: Path) -> None:
+    """Weights in all of 8 bits: whole sums are an option of the session, and without it AVX2 has others."""
+
+    def wide(weight: Any) -> Any:
+        return round_weight(weight, np.abs(weight).max(axis=1))
+
+    result, expected = bright_sums(tmp_path, 5, wide, whole_sums=True)
+    np.testing.assert_allclose(result, expected, rtol=1e-6)
+    if "avx2" in flags() and "vnni" not in flags():
+        assert not np.allclose(bright_sums(tmp_path, 5, wide)[0], expected, rtol=0.01)
+
+
+def flags() -> str:
+    """What the processor can do, as far as Linux tells."""
+    about = Path("/proc/cpuinfo")
+    return about.read_text() if about.exists() else ""
 
 
 @pytest.mark.parametrize(

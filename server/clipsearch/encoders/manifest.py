@@ -1,9 +1,9 @@
 """The bundle: what the export writes and the server loads.
 
 A bundle is a directory: ``manifest.json``, ``tokenizer.json``, and for each tower an ONNX graph with its weights beside
-it (external data, so that graphs over protobuf's 2 GiB work and ONNX Runtime can map the weights instead of copying
-them). The manifest names every other file with its SHA-256; a bundle whose files do not match is refused, because a
-half-copied or mixed-up bundle gives embeddings that look plausible and are wrong.
+it (external data, so that graphs over protobuf's 2 GiB work and ONNX Runtime can map weights instead of copying). The
+manifest names every other file with its SHA-256; a bundle whose files do not match is refused, because a half-copied or
+mixed-up bundle gives embeddings that look plausible and are wrong.
 """
 
 import hashlib
@@ -16,9 +16,9 @@ from typing import Any, Final, Literal, TypeVar, get_args
 
 from clipsearch.errors import UnusableBundle
 
-FORMAT_VERSION: Final = 2
-"""What is written: since 2 a text graph may be packed (see ``packing``), which an older release would not feed."""
-READ_VERSIONS: Final = (1, 2)
+FORMAT_VERSION: Final = 3
+"""What is written: since 2 a text graph may be packed (see ``packing``), since 3 pairs of int8 weights fit 16 bits."""
+READ_VERSIONS: Final = (1, 2, 3)
 
 MANIFEST_FILE: Final = "manifest.json"
 TOKENIZER_FILE: Final = "tokenizer.json"
@@ -107,6 +107,11 @@ class Manifest:
     files: Mapping[str, str]
     attention_nodes: AttentionNodes
     parity: Parity
+
+    @property
+    def pairs_overflow(self) -> bool:
+        """Whether two products of weights and activations may be more than 16 bits hold, in which AVX2 adds them."""
+        return self.precision == "int8" and self.format_version < 3
 
     def to_json(self) -> str:
         """Return the text of ``manifest.json``."""

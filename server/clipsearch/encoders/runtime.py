@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, Literal, Protocol, get_args
@@ -14,7 +15,7 @@ from typing import Any, Final, Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from clipsearch.encoders.manifest import Precision
+from clipsearch.encoders.manifest import Manifest, Precision
 from clipsearch.encoders.packing import KEPT, packing
 from clipsearch.errors import ComputeFailed, DeviceUnavailable, OutOfMemory, UnusableBundle
 from clipsearch.ports import Vectors
@@ -26,9 +27,9 @@ CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"
 
 WHOLE_SUMS: Final = ("session.x64quantprecision", "1")
-"""An option of sessions. Without VNNI, AVX2 adds products of 8 bits by twos in 16, and cuts off what is too large: int8
-towers then give other vectors than elsewhere. With it, weights are unsigned there, which fits and takes a quarter more
-time; on processors with VNNI ONNX Runtime passes it over."""
+"""An option of sessions for int8 bundles of before format version 3. Without VNNI, AVX2 adds products of 8 bits by twos
+in 16, and cuts off what is too large: such towers then give other vectors than elsewhere. With it, weights are unsigned
+there, which fits and takes a quarter more time; on processors with VNNI ONNX Runtime passes it over."""
 
 _OUT_OF_MEMORY: Final = (
     "bad_alloc",
@@ -115,13 +116,14 @@ class Graph(Protocol):
 class CpuGraph:
     """One loaded ONNX graph on the CPU; see Graph."""
 
-    def __init__(self, path: Path, threads: int, *, spin: bool = False) -> None:
+    def __init__(self, path: Path, threads: int, *, spin: bool = False, whole_sums: bool = False) -> None:
         """Load a graph; ``threads`` as in RuntimeOptions.
 
         With ``spin`` the threads of a run wait for its next operator without sleeping, until the run ends.
-        Raises UnusableBundle where the graph cannot be loaded.
+        ``whole_sums`` is for a manifest whose ``pairs_overflow``. Raises UnusableBundle where the graph cannot be
+        loaded.
         """
-        self._session = open_session(path, CPU, {}, threads, spin=spin)
+        self._session = open_session(path, CPU, {}, threads, spin=spin, whole_sums=whole_sums)
         source = self._session.get_inputs()[0]
         self._input = source.name
         self._dtype: DTypeLike = np.uint8 if source.type == "tensor(uint8)" else np.int64
@@ -148,17 +150,20 @@ def open_session(
     threads: int,
     *,
     spin: bool = False,
+    whole_sums: bool = False,
     record_placement: bool = False,
 ) -> Any:
     """Load a graph on the provider given, and nowhere else, as an ``InferenceSession``.
 
-    ``record_placement`` keeps which provider each node went to. Raises UnusableBundle where the graph cannot be loaded
-    and DeviceUnavailable where CUDA cannot.
+    ``whole_sums`` is WHOLE_SUMS; ``record_placement`` keeps which provider each node went to. Raises UnusableBundle
+    where the graph cannot be loaded and DeviceUnavailable where CUDA cannot.
     """
     ort = onnxruntime()
     if provider == CUDA:
         ort.preload_dlls()  # finds CUDA and cuDNN where pip put them, and goes on where it can't
     options = _session_options(ort, threads, spin=spin)
+    if whole_sums:
+        options.add_session_config_entry(*WHOLE_SUMS)
     if record_placement:
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
@@ -202,15 +207,19 @@ class PooledGraph:
         self._usage = Usage(0, 0.0)
 
     @classmethod
-    def load(cls, path: Path, device: Literal["cpu", "cuda"], options: RuntimeOptions) -> "PooledGraph":
-        """Load the graph once, or twice where the options ask for it on a CPU; raises as Graph does."""
-        if device == "cuda":
+    def load(cls, path: Path, manifest: Manifest, options: RuntimeOptions) -> "PooledGraph":
+        """Load a bundle's graph once, or twice where the options ask for it on a CPU.
+
+        Raises as Graph does, and DeviceUnavailable as ``resolve_device`` does.
+        """
+        if resolve_device(options.device, manifest.precision) == "cuda":
             from clipsearch.encoders.cuda import CudaGraph
 
             graph = CudaGraph(path, options.gpu_memory)
             return cls(graph, graph)
-        narrow = CpuGraph(path, options.threads)
-        return cls(narrow, CpuGraph(path, options.lone_threads, spin=True) if options.narrow_and_wide else narrow)
+        load = partial(CpuGraph, path, whole_sums=manifest.pairs_overflow)
+        narrow = load(options.threads)
+        return cls(narrow, load(options.lone_threads, spin=True) if options.narrow_and_wide else narrow)
 
     @property
     def sessions(self) -> list[Graph]:
@@ -255,7 +264,6 @@ def _session_options(ort: ModuleType, threads: int, *, spin: bool) -> Any:
     # alone may have it, but not keep it after its end.
     session_options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
     session_options.add_session_config_entry("session.force_spinning_stop", "1")
-    session_options.add_session_config_entry(*WHOLE_SUMS)
     session_options.log_severity_level = 3
     return session_options
 

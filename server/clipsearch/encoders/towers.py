@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from clipsearch.encoders.manifest import Bundle
 from clipsearch.encoders.packing import PADDING_COST
-from clipsearch.encoders.runtime import PooledGraph, RuntimeOptions, Usage, resolve_device
+from clipsearch.encoders.runtime import PooledGraph, RuntimeOptions, Usage
 from clipsearch.errors import ComputeFailed
 from clipsearch.ports import Pixels, TokenIds, Vectors
 
@@ -25,7 +25,7 @@ class OnnxTextEncoder:
         self.dimension = manifest.dimension
         self.context_length = manifest.context_length
         self._bos_id, self._eos_id, self._pad_id = manifest.bos_id, manifest.eos_id, manifest.pad_id
-        self._graph = PooledGraph.load(bundle.text_graph, resolve_device(options.device, manifest.precision), options)
+        self._graph = PooledGraph.load(bundle.text_graph, manifest, options)
 
     def encode(self, batch: Sequence[TokenIds]) -> Vectors:
         """Embed int64 id sequences of any lengths: float32 [n, dimension], rows of unit length.
@@ -78,7 +78,7 @@ class OnnxImageEncoder:
         manifest = bundle.manifest
         self.dimension = manifest.dimension
         self.image_size = manifest.image_size
-        self._graph = PooledGraph.load(bundle.image_graph, resolve_device(options.device, manifest.precision), options)
+        self._graph = PooledGraph.load(bundle.image_graph, manifest, options)
 
     def encode(self, batch: Sequence[Pixels]) -> Vectors:
         """Embed uint8 [size, size, 3] pixels: float32 [n, dimension], rows of unit length."""

@@ -81,6 +81,16 @@ def test_unknown_version_is_named_before_anything_else(bundle_directory: Path) -
 
 
 @pytest.mark.parametrize(
+    ("precision", "version", "overflow"), [("int8", 2, True), ("int8", 3, False), ("fp32", 2, False)]
+)
+def test_pairs_of_older_int8_bundles_overflow(
+    bundle_directory: Path, precision: str, version: int, overflow: bool
+) -> None:
+    edit(bundle_directory, precision=precision, format_version=version)
+    assert load_bundle(bundle_directory).manifest.pairs_overflow is overflow
+
+
+@pytest.mark.parametrize(
     ("changes", "sentence"),
     [
         ({"parity": None}, "field 'parity' is missing"),
