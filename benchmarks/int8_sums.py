@@ -23,7 +23,7 @@ from harness.turns import options, rate
 from numpy.typing import NDArray
 from packing import texts, vnni
 
-from clipsearch.encoders.packing import packing
+from clipsearch.encoders.packing import every_place
 from clipsearch.encoders.runtime import CPU, open_session
 from clipsearch.ports import Vectors
 
@@ -62,7 +62,7 @@ def measure(exact: Path, fitting: Path, wide: Path, rounds: int, seconds: float)
     ids = texts([TOKENS] * TEXTS, random)
     pixels = random.integers(0, 256, (PICTURES, 224, 224, 3), dtype=np.uint8)
     lines = []
-    for tower, feed in (("text", {"ids": ids, **packing(ids.shape, None)}), ("image", {"pixels": pixels})):
+    for tower, feed in (("text", {"ids": ids, **every_place(*ids.shape)}), ("image", {"pixels": pixels})):
         reference = open_session(exact / f"{tower}.onnx", CPU, {}, 1).run(None, feed)[0]
         sessions = {
             FIT: open_session(fitting / f"{tower}.onnx", CPU, {}, 1),

@@ -158,9 +158,9 @@ class _Worker:
 
     def _feed(self, batch: Batch) -> dict[str, Batch]:
         """Return the inputs of a run; all of a batch is computed, whether it pads or not."""
-        from clipsearch.encoders.packing import packing
+        from clipsearch.encoders.packing import every_place
 
-        places = packing(batch.shape, None) if len(self._names) > 1 else {}
+        places = every_place(*batch.shape) if len(self._names) > 1 else {}
         return {self._names[0]: batch, **places}
 
 

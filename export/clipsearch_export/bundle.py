@@ -26,7 +26,7 @@ from clipsearch.encoders.manifest import (
     file_hash,
     load_bundle,
 )
-from clipsearch.encoders.packing import packing
+from clipsearch.encoders.packing import every_place
 from clipsearch.encoders.runtime import onnxruntime
 from clipsearch_export.checkpoint import Checkpoint, load_checkpoint
 from clipsearch_export.errors import ExportError
@@ -144,7 +144,7 @@ def _fused_attention(checkpoint: Checkpoint, directory: Path) -> AttentionNodes:
     size = checkpoint.image_size
     ids = np.full((2, 3), checkpoint.tokenizer.eos_token_id, dtype=np.int64)
     feeds: dict[str, dict[str, Any]] = {
-        TEXT_GRAPH_FILE: {"ids": ids, **packing(ids.shape, None)},
+        TEXT_GRAPH_FILE: {"ids": ids, **every_place(*ids.shape)},
         IMAGE_GRAPH_FILE: {"pixels": np.zeros((2, size, size, 3), dtype=np.uint8)},
     }
     text, image = (executed_kernels(directory / name, feed)["Attention"] for name, feed in feeds.items())

@@ -16,7 +16,7 @@ onnx = pytest.importorskip("onnx")
 
 from clipsearch.encoders.load import Encoders, load_encoders
 from clipsearch.encoders.manifest import PRECISIONS, Precision, load_bundle
-from clipsearch.encoders.packing import packing
+from clipsearch.encoders.packing import every_place
 from clipsearch.encoders.runtime import RuntimeOptions
 from clipsearch.errors import UnusableBundle
 from clipsearch_export.bundle import Exported, executed_kernels, export_checkpoint
@@ -114,6 +114,16 @@ def test_texts_do_not_depend_on_their_neighbours(encoders: Encoders) -> None:
     np.testing.assert_allclose(together, alone, atol=2e-3 if encoders.manifest.precision == "fp16" else 2e-6)
 
 
+def test_texts_that_begin_alike_are_embedded_each_for_itself(encoders: Encoders) -> None:
+    beginnings = ["red", "red shoe", "red shoe and blue bag", "red shoe and blue shirt", "blue", "blue shoe"]
+    ids = [encoders.tokenizer(text).ids for text in [*beginnings, *reversed(beginnings), "red" + " shoe" * 9]]
+    together = encoders.text.encode(ids)
+    alone = np.concatenate([encoders.text.encode([row]) for row in ids])
+    np.testing.assert_allclose(together, alone, atol=2e-3 if encoders.manifest.precision == "fp16" else 2e-6)
+    apart = together[:6] @ together[:6].T
+    assert apart[~np.eye(6, dtype=bool)].max() < 1 - 1e-4, "the texts are not told apart, so nothing is compared"
+
+
 def test_pictures_do_not_depend_on_their_neighbours(encoders: Encoders) -> None:
     batch = pixels(7)
     together = encoders.image.encode(batch)
@@ -160,7 +170,7 @@ def test_bytes_to_vector(encoders: Encoders) -> None:
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_kernels_are_the_fused_ones(exported: Callable[..., Exported], precision: Precision) -> None:
     bundle = exported(precision).bundle
-    text = executed_kernels(bundle.text_graph, {"ids": np.ones((2, 5), dtype=np.int64), **packing((2, 5), None)})
+    text = executed_kernels(bundle.text_graph, {"ids": np.ones((2, 5), dtype=np.int64), **every_place(2, 5)})
     image = executed_kernels(bundle.image_graph, {"pixels": np.zeros((2, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)})
     for kernels, norms in ((text, 2 * LAYERS + 1), (image, 2 * LAYERS + 2)):
         assert kernels["Attention"] == LAYERS

@@ -20,7 +20,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from clipsearch.cuda import Room, import_cupy
 from clipsearch.encoders.manifest import SHAPE_NODE
-from clipsearch.encoders.packing import KEPT, packing
+from clipsearch.encoders.packing import KEPT, every_place
 from clipsearch.encoders.runtime import CUDA, Fill, encoder_failure, onnxruntime, open_session
 from clipsearch.errors import UnusableBundle
 from clipsearch.ports import Vectors
@@ -153,7 +153,7 @@ class CudaGraph:
     def _bind_places(self, binding: Any, shape: tuple[int, ...]) -> Iterator[Any]:
         if KEPT not in self._inputs:
             return
-        for name, values in packing(shape, None).items():
+        for name, values in every_place(*shape).items():
             with self._stream:  # or the first run might not wait for the copy
                 on_device = self._cupy.asarray(values)
             binding.bind_input(name, "cuda", 0, np.int64, values.shape, on_device.data.ptr)

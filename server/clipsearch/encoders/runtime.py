@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from clipsearch.encoders.manifest import Manifest, Precision
-from clipsearch.encoders.packing import KEPT, packing
+from clipsearch.encoders.packing import KEPT, every_place, packing
 from clipsearch.errors import ComputeFailed, DeviceUnavailable, OutOfMemory, UnusableBundle
 from clipsearch.ports import Vectors
 
@@ -102,7 +102,7 @@ class Graph(Protocol):
     """One loaded ONNX graph of one output, and of one input but for what ``packing`` adds to a text graph."""
 
     packs: bool
-    """Whether padding is left out of a batch of texts."""
+    """Whether padding is left out of a batch of texts, and what they begin with computed once."""
 
     def run(self, shape: tuple[int, ...], fill: Fill, lengths: Sequence[int] | None = None) -> Vectors:
         """Run one batch of ``shape`` [n, ...]; returns float32 [n, dimension].
@@ -135,7 +135,9 @@ class CpuGraph:
         """See Graph."""
         values = np.empty(shape, dtype=self._dtype)
         fill(values)
-        places = packing(shape, lengths) if self.packs else {}
+        places: dict[str, NDArray[np.int64]] = {}
+        if self.packs:
+            places = every_place(*shape) if lengths is None else packing(values, lengths)
         try:
             vectors: Vectors = self._session.run(self._outputs, {self._input: values, **places})[0]
         except Exception as exc:  # ONNX Runtime's own exceptions share no base but Exception
