@@ -39,7 +39,7 @@ CPU: Final = "clipsearch_cpu_seconds_total"
 SETTLED_S: Final = 0.5
 """The event loop notes its time four times a second."""
 
-STREAMS: Final = 16
+IN_FLIGHT: Final = 64
 OTHERS: Final = "other threads"
 WHOLE: Final = "all"
 
@@ -56,7 +56,7 @@ class Kind:
 
     def cost_us(self, seconds: float) -> dict[str, float]:
         """Drive the server; returns the processor time of a call by part, in microseconds."""
-        load = Load(1, STREAMS, seconds, 0.5)
+        load = Load(1, IN_FLIGHT // len(self.bodies), seconds, 0.5)
         settle([self.server.pid])
         if self.metrics is None:
             return {WHOLE: drive(self.server.url(self.method), self.bodies, load, self.server.pid).server_us}
@@ -103,7 +103,7 @@ def _kinds(stack: ExitStack, work: Path) -> Iterator[Kind]:
         clipsearch(ready.bundle, work / "logs" / "cpu-parts.log", data=ready.data, flags=flags)
     )
     alone = stack.enter_context(bare(work / "logs" / "cpu-parts-bare.log"))
-    spoken = texts(0)
+    spoken = texts(0, IN_FLIGHT)
     vectors = by_vector(load_bundle(ready.bundle).manifest.dimension, 0)
 
     def bodies(made: list[bytes]) -> list[Path]:
@@ -132,7 +132,7 @@ def main() -> None:
     arguments.work.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True, highlight=False, style="dim")
     lines = measure(arguments.rounds, arguments.seconds, arguments.work.resolve(), console)
-    settings = {"rounds": arguments.rounds, "seconds": arguments.seconds, "in_flight": STREAMS}
+    settings = {"rounds": arguments.rounds, "seconds": arguments.seconds, "in_flight": IN_FLIGHT}
     publish(lines, "processor time of a call", facts, settings, arguments.out)
 
 

@@ -34,9 +34,9 @@ from rich.console import Console
 from clipsearch.v1 import embedding_pb2
 
 TARGET = 0.9
-KINDS = 8
-STREAMS = {"texts": 8, "JPEGs": 4}
-"""Calls in flight for each of the eight bodies, as in ``serving.py``."""
+KINDS = 64
+IN_FLIGHT = {"texts": KINDS, "JPEGs": 32}
+"""As in ``serving.py``."""
 
 KIB, MIB = 2**10, 2**20
 STEADY_KIB = 50.0
@@ -114,7 +114,7 @@ def pictures_job(name: str, bundle: Path, pictures: Sequence[bytes]) -> Job:
 def compare(job: Job, pace: Pace, logs: Path, say: Callable[[str], None]) -> Rounds:
     """Let h2load and the command take turns at one server."""
     rounds, title = Rounds(), f"{job.name}, {job.items}"
-    load = Load(1, STREAMS[job.items], pace.seconds, pace.warm_up_s)
+    load = Load(1, IN_FLIGHT[job.items] // len(job.bodies), pace.seconds, pace.warm_up_s)
     with (
         tempfile.TemporaryDirectory() as scratch,
         clipsearch(job.bundle, logs / f"embed-{job.name}-{job.items}.log".replace(" ", "-")) as served,
@@ -244,7 +244,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     lines += watched
     # A hurried run must not replace the committed figures by accident.
     out = arguments.out or (arguments.work / "embed.json" if arguments.quick else RESULTS)
-    settings = {"pace": asdict(pace), "streams": STREAMS, "quick": arguments.quick}
+    settings = {"pace": asdict(pace), "in_flight": IN_FLIGHT, "quick": arguments.quick}
     document = {
         "environment": facts, "settings": settings, "seed": arguments.seed, "lines": as_json(lines), "samples": samples,
     }  # fmt: skip

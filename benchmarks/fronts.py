@@ -56,9 +56,9 @@ def _is_front(process: psutil.Process) -> bool:
 def beside_an_encoder(rounds: int, seconds: float, work: Path, tokenizer: Path) -> list[Line]:
     """Texts to an int8 ViT-B/32."""
     bundle = random_bundle(work, "int8", 0, tokenizer)
-    bodies = [frame(embedding_pb2.EmbedTextRequest(text=text)) for text in queries(8, 0)]
+    bodies = [frame(embedding_pb2.EmbedTextRequest(text=text)) for text in queries(64, 0)]
     works = [
-        Work("texts to int8 ViT-B/32, 64 in flight", EMBED_TEXT, bodies, Load(1, 8, seconds, 1.0)),
+        Work("texts to int8 ViT-B/32, 64 in flight", EMBED_TEXT, bodies, Load(1, 1, seconds, 1.0)),
         Work("texts to int8 ViT-B/32, one after the other", EMBED_TEXT, bodies[:1], Load(1, 1, seconds, 0.5)),
     ]
     with servers(KINDS, bundle, work) as running:

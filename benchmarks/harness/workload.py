@@ -69,6 +69,16 @@ def unit_vectors(count: int, dimension: int, seed: int) -> NDArray[np.float32]:
     return unit
 
 
+def one_length_each(rows: Sequence[NDArray[np.generic]], size: int) -> list[NDArray[np.generic]]:
+    """Stack ``size`` rows of each length that there is, the shortest first, so that nothing is padded."""
+    return [repeated([row for row in rows if len(row) == length], size) for length in lengths(rows)]
+
+
+def lengths(rows: Sequence[NDArray[np.generic]]) -> list[int]:
+    """Return the different lengths of rows, the shortest first."""
+    return sorted({len(row) for row in rows})
+
+
 def repeated(rows: Sequence[NDArray[np.generic]], size: int) -> NDArray[np.generic]:
     """Stack ``size`` rows, taking ``rows`` in turn."""
     return np.stack([rows[i % len(rows)] for i in range(size)])

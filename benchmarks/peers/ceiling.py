@@ -1,12 +1,13 @@
 """The ceiling: a bare ONNX Runtime session on ready inputs, without a server, at the batch size that suits it best."""
 
 import time
+from collections import Counter
 from typing import Any
 
 from benchmarks.harness.figures import harmonic_rate
 from benchmarks.harness.process import cpu_s
 from benchmarks.harness.raw import Batch, Choice, RawSession, best_choice
-from benchmarks.harness.workload import repeated
+from benchmarks.harness.workload import one_length_each, repeated
 from benchmarks.peers.contenders import TOWERS, Tower
 from benchmarks.peers.inputs import Inputs
 from benchmarks.peers.process_tree import Bystanders, PeakMemory
@@ -42,7 +43,7 @@ class Ceiling:
         with Bystanders(session.pid) as others:
             costs = session.run(self._batches(tower, choice.batch), pace.saturated_s[tower])
         cores = (cpu_s(session.pid) - before) / (time.monotonic() - began)
-        rate = harmonic_rate(costs, [1.0] * len(costs))
+        rate = harmonic_rate(costs, self._shares(tower))
         return {
             "per_second": rate, "batch": choice.batch, "spinning": choice.spinning, "server_cores": cores,
             "cpu_s_per_1000": 1000.0 * cores / rate, "smallest_cosine": 1.0, "other_cores": others.cores,
@@ -53,4 +54,11 @@ class Ceiling:
         if tower == "image":
             return [repeated(self._inputs.pixels, size)]
         # One length per batch: nothing is paid for padding.
-        return [repeated([row], size) for row in self._inputs.ids]
+        return one_length_each(self._inputs.ids, size)
+
+    def _shares(self, tower: Tower) -> list[float]:
+        """How many of the inputs each batch stands for."""
+        if tower == "image":
+            return [1.0]
+        counts = Counter(map(len, self._inputs.ids))
+        return [float(counts[length]) for length in sorted(counts)]

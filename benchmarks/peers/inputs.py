@@ -13,8 +13,8 @@ from benchmarks.peers.contenders import Float32, Peer, Tower
 from clipsearch.encoders.load import Encoders, load_encoders
 from clipsearch.encoders.runtime import RuntimeOptions
 
-KINDS = 8
-"""Different texts, and different pictures; each is sent by a load generator of its own."""
+TEXTS = 64
+"""Different ones, as many as are in flight; like each picture, each is sent by a load generator of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Inputs:
     models: Mapping[str, Path]
     """The bundle and the checkpoint, by what ``Peer.model`` says."""
     expected: Mapping[tuple[str, Tower], Float32]
-    """Float32 [KINDS, 512], by the same and the tower."""
+    """Float32 [inputs, 512], by the same and the tower."""
     ids: list[Any]
     pixels: list[Any]
 
@@ -39,7 +39,7 @@ def make_inputs(work: Path, precision: str, seed: int, tokenizer: Path) -> Input
 
     A checkpoint in PyTorch is float32, so the float32 graphs say what is right for it.
     """
-    texts, pictures = queries(KINDS, seed), photographs()
+    texts, pictures = queries(TEXTS, seed), photographs()
     bundle = random_bundle(work, precision, seed, tokenizer)
     exact = bundle if precision == "fp32" else random_bundle(work, "fp32", seed, tokenizer)
     expected: dict[tuple[str, Tower], Float32] = {}

@@ -47,22 +47,32 @@ class Towers:
     """Tokenizer, preprocessing and both encoders of a bundle."""
 
     def __init__(self, task: Task) -> None:
-        from clipsearch.encoders.load import load_encoders
-        from clipsearch.encoders.runtime import RuntimeOptions
+        from clipsearch.encoders.manifest import load_bundle
+        from clipsearch.encoders.preprocess import PillowPreprocessor
+        from clipsearch.encoders.runtime import PooledGraph, RuntimeOptions
+        from clipsearch.encoders.tokenizer import BpeTokenizer
+        from clipsearch.encoders.towers import OnnxImageEncoder
 
-        self._encoders = load_encoders(task.model, RuntimeOptions(device="cpu", threads=task.threads))
-        self._length, self._packed, self._pad_id = task.length, task.packed, self._encoders.manifest.pad_id
-        self.decode = self._encoders.preprocessor
+        bundle, options = load_bundle(task.model), RuntimeOptions(device="cpu", threads=task.threads)
+        manifest = bundle.manifest
+        self._length, self._packed, self._pad_id = task.length, task.packed, manifest.pad_id
+        self._tokenizer = BpeTokenizer.of(bundle)
+        self._text = PooledGraph.load(bundle.text_graph, manifest, options)
+        self._image = OnnxImageEncoder(bundle, options)
+        self._image.warm_up()
+        self.decode = PillowPreprocessor(manifest.preprocess, manifest.image_size)
         """A JPEG to uint8 [size, size, 3]."""
 
     def texts(self, texts: Sequence[str]) -> "list[bytes]":
         """Embed texts in one run; returns float32 vectors as bytes."""
-        ids = [self._encoders.tokenizer(text).ids for text in texts]
-        if not self._packed:
-            longest = max(self._length, *map(len, ids))
-            ids = [np.pad(one, (0, longest - len(one)), constant_values=self._pad_id) for one in ids]
-        return [vector.tobytes() for vector in self._encoders.text.encode(ids)]
+        ids = [self._tokenizer(text).ids for text in texts]
+        lengths = [len(one) for one in ids]
+        padded = np.full((len(ids), max(self._length, *lengths)), self._pad_id, dtype=np.int64)
+        for row, one in zip(padded, ids, strict=True):
+            row[: len(one)] = one
+        vectors = self._text.run(padded.shape, lambda into: np.copyto(into, padded), lengths if self._packed else None)
+        return [vector.tobytes() for vector in vectors]
 
     def images(self, pixels: "Sequence[NDArray[np.uint8]]") -> "list[bytes]":
         """Embed decoded pictures in one run; returns float32 vectors as bytes."""
-        return [vector.tobytes() for vector in self._encoders.image.encode(pixels)]
+        return [vector.tobytes() for vector in self._image.encode(pixels)]

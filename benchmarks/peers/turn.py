@@ -17,7 +17,7 @@ from benchmarks.harness.open_loop import OK, Calls, Plan, run
 from benchmarks.harness.process import free_port
 from benchmarks.peers.contenders import Call, Peer, Tower
 from benchmarks.peers.figures import FRACTIONS
-from benchmarks.peers.inputs import KINDS, Inputs
+from benchmarks.peers.inputs import Inputs
 from benchmarks.peers.parity import check
 from benchmarks.peers.process_tree import Bystanders, PeakMemory, calm_down, running
 from benchmarks.peers.towers import Task
@@ -140,7 +140,7 @@ def _tower(server: Running, tower: Tower, inputs: Inputs, pace: Pace) -> TowerTu
     calls = [peer.call(tower, item, server.task) for item in inputs.items[tower]]
     vectors = [peer.vector(tower, server.ask(call)) for call in calls]
     cosine = check(peer.name, vectors, inputs.expected[peer.model, tower])
-    each = IN_FLIGHT[tower] // KINDS
+    each = IN_FLIGHT[tower] // len(calls)
     load = Load(*((1, each) if peer.protocol is GRPC else (each, 1)), pace.saturated_s[tower], pace.warm_up_s)
     headers = [f"{name}: {value}" for name, value in calls[0].headers.items()]
     with bodies_on_disk([call.body for call in calls]) as paths:

@@ -32,11 +32,14 @@ def _best(tries: list[dict[str, Any]]) -> dict[int, float]:
 
 def concurrency_table() -> str:
     """Searches per second by the number of requests in flight, on the sample model and catalogue."""
-    lines = ["| in flight | by text, searches/s | by vector |", "| ---: | ---: | ---: |"]
+    lines = ["| in flight, from connections | by text, searches/s | by vector |", "| ---: | ---: | ---: |"]
+    rates: dict[tuple[int, int], dict[str, str]] = {}
     for one in result("serving")["samples"]["search"]["sweep"]:
-        rates = (number(one["rates"][f"served, {kind}"]) for kind in ("text", "vector"))
-        clients = f" from {one['clients']} connections" if one["clients"] > 1 else ""
-        lines.append(f"| {one['clients'] * one['streams']}{clients} | {' | '.join(rates)} |")
+        if one["side"] == "served":
+            connections = one["generators"] * one["clients"]
+            rates.setdefault((one["in_flight"], connections), {})[one["kind"]] = number(one["rate"])
+    for (in_flight, connections), by in sorted(rates.items()):
+        lines.append(f"| {in_flight} from {connections} | {by.get('text', '')} | {by.get('vector', '')} |")
     return "\n".join(lines) + "\n"
 
 

@@ -14,8 +14,9 @@ from ..models import random_bundle
 from ..raw import Batch, Choice, RawSession, best_choice
 from ..report import Line, Outcome
 from ..workload import queries, repeated
-from .throughput import KINDS, TEXT_SIZES
+from .throughput import TEXT_SIZES
 
+TEXTS = 8
 TARGET = 4.0
 PADDED_SIZES = (1, 2, 4, 8, 16, 32)
 
@@ -27,7 +28,7 @@ def padding(context: Context) -> Outcome:
         context.say(f"padding {precision}: preparing the model")
         bundle = load_bundle(random_bundle(context.work, precision, context.seed, context.tokenizer))
         tokenizer, manifest = BpeTokenizer.of(bundle), bundle.manifest
-        ids = [tokenizer(text).ids for text in queries(KINDS, context.seed)]
+        ids = [tokenizer(text).ids for text in queries(TEXTS, context.seed)]
         padded = np.full(manifest.context_length, manifest.pad_id, dtype=np.int64)
         padded[: len(ids[0])] = ids[0]
         pace = context.pace

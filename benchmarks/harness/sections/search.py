@@ -1,9 +1,10 @@
 """Search on the sample model against a bare grpc.aio servicer: what everything but the transport costs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from random import Random
 
 from clipsearch.encoders.manifest import load_bundle
 from clipsearch.v1 import common_pb2, search_pb2
@@ -20,19 +21,50 @@ from ..workload import captions, unit_vectors
 
 TARGETS = {"text": 0.5, "vector": 0.6}
 GENERATORS = 4
-"""Load generators, each with a query of its own."""
+"""How many generators are as many as a fast server needs."""
 
-SETTINGS = ((1, 4), (1, 8), (1, 16), (1, 32), (4, 4), (4, 16))
-"""Connections of each generator, and requests in flight on each connection."""
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Load generators, each with a query of its own; connections of each, and requests in flight on each connection."""
+
+    generators: int
+    clients: int
+    streams: int
+
+    @property
+    def in_flight(self) -> int:
+        """Requests at once, of all generators."""
+        return self.generators * self.clients * self.streams
+
+
+SETTINGS = {
+    # No two that are the same at once: a server may compute what is the same in a batch once.
+    "text": (Setting(16, 1, 1), Setting(32, 1, 1), Setting(64, 1, 1)),
+    "vector": tuple(
+        Setting(GENERATORS, clients, streams)
+        for clients, streams in ((1, 4), (1, 8), (1, 16), (1, 32), (4, 4), (4, 16))
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
     """One kind of request to one server."""
 
-    name: str
+    side: str
+    kind: str
     server: Served
     bodies: list[Path]
+
+    @property
+    def name(self) -> str:
+        """Which it is."""
+        return f"{self.side}, {self.kind}"
+
+
+Swept = tuple[Contender, Setting, float]
+"""Who it was, how it was asked, and requests per second."""
 
 
 def search(context: Context) -> Outcome:
@@ -43,7 +75,7 @@ def search(context: Context) -> Outcome:
     """
     ready = sample(context.work, context.sample_bundle, context.pace.catalogue_items, context.seed)
     dimension = load_bundle(ready.bundle).manifest.dimension
-    spoken = texts(context.seed)
+    spoken = texts(context.seed, max(setting.generators for setting in SETTINGS["text"]))
     with ExitStack() as stack:
         bare_server = stack.enter_context(bare(context.log("bare")))
         served = stack.enter_context(clipsearch(ready.bundle, context.log("search"), data=ready.data))
@@ -52,22 +84,21 @@ def search(context: Context) -> Outcome:
             "vector": stack.enter_context(bodies_on_disk(by_vector(dimension, context.seed))),
         }
         contenders = [
-            Contender(f"{side}, {kind}", server, bodies[kind])
+            Contender(side, kind, server, bodies[kind])
             for kind in TARGETS
             for side, server in (("bare", bare_server), ("served", served))
         ]
-        swept = _sweep(context, contenders)
-        best = {each.name: _fastest(swept, each.name) for each in contenders}
+        swept = [run for each in contenders for run in _sweep(context, each)]
+        best = {each.name: _fastest(swept, each) for each in contenders}
         rounds = _rounds(context, contenders, best)
     outcome = Outcome(_lines(rounds))
     outcome.samples = {
         "queries": spoken,
         "sweep": [
-            {"clients": setting[0], "streams": setting[1], "rates": {name: run.rate for name, run in runs.items()}}
-            for setting, runs in swept.items()
+            {"side": each.side, "kind": each.kind, **asdict(setting), "in_flight": setting.in_flight, "rate": rate}
+            for each, setting, rate in swept
         ],
-        "generators": GENERATORS,
-        "best": {name: {"clients": clients, "streams": streams} for name, (clients, streams) in best.items()},
+        "best": {name: asdict(setting) for name, setting in best.items()},
         "rounds": {
             name: [{**asdict(run), "server_us": run.server_us} for run in runs] for name, runs in rounds.items()
         },
@@ -75,21 +106,20 @@ def search(context: Context) -> Outcome:
     return outcome
 
 
-def _sweep(context: Context, contenders: Sequence[Contender]) -> dict[tuple[int, int], dict[str, Measured]]:
-    settings = SETTINGS[2:3] if context.pace.rounds < 5 else SETTINGS
-    swept: dict[tuple[int, int], dict[str, Measured]] = {}
-    for setting in settings:
-        context.say(f"search: {GENERATORS} generators, {setting[0]} connections x {setting[1]} requests each")
-        swept[setting] = {each.name: _once(context, each, setting, context.pace.seconds / 2) for each in contenders}
-    return swept
+def _sweep(context: Context, contender: Contender) -> Iterator[Swept]:
+    settings = SETTINGS[contender.kind]
+    for setting in settings[-1:] if context.pace.rounds < 5 else settings:
+        context.say(f"search: {contender.name}: {setting.in_flight} in flight from {setting.generators} generators")
+        yield contender, setting, _once(context, contender, setting, context.pace.seconds / 2).rate
 
 
-def _fastest(swept: dict[tuple[int, int], dict[str, Measured]], name: str) -> tuple[int, int]:
-    return max(swept, key=lambda setting: swept[setting][name].rate)
+def _fastest(swept: Sequence[Swept], contender: Contender) -> Setting:
+    own = [(rate, setting) for each, setting, rate in swept if each is contender]
+    return max(own, key=lambda one: one[0])[1]
 
 
 def _rounds(
-    context: Context, contenders: Sequence[Contender], best: dict[str, tuple[int, int]]
+    context: Context, contenders: Sequence[Contender], best: Mapping[str, Setting]
 ) -> dict[str, list[Measured]]:
     rounds: dict[str, list[Measured]] = {each.name: [] for each in contenders}
     for number in range(context.pace.rounds):
@@ -100,10 +130,11 @@ def _rounds(
     return rounds
 
 
-def _once(context: Context, contender: Contender, setting: tuple[int, int], seconds: float) -> Measured:
+def _once(context: Context, contender: Contender, setting: Setting, seconds: float) -> Measured:
     settle([contender.server.pid])
-    load = Load(*setting, seconds, context.pace.warm_up_s / 2)
-    return drive(contender.server.url(SEARCH), contender.bodies, load, contender.server.pid)
+    load = Load(setting.clients, setting.streams, seconds, context.pace.warm_up_s / 2)
+    bodies = contender.bodies[: setting.generators]
+    return drive(contender.server.url(SEARCH), bodies, load, contender.server.pid)
 
 
 def _lines(rounds: dict[str, list[Measured]]) -> list[Line]:
@@ -119,11 +150,15 @@ def _lines(rounds: dict[str, list[Measured]]) -> list[Line]:
     return lines
 
 
-def texts(seed: int) -> list[str]:
-    """Captions of 4 to 12 words, from short to long."""
-    fitting = sorted((text for text in captions(400, seed) if 4 <= len(text.split()) <= 12), key=len)
-    step = len(fitting) // GENERATORS
-    return [fitting[step // 2 + i * step] for i in range(GENERATORS)]
+def texts(seed: int, count: int = GENERATORS) -> list[str]:
+    """Return so many captions of 4 to 12 words, all different, as evenly from short to long as there are."""
+    fitting = sorted({text for text in captions(10 * count + 400, seed) if 4 <= len(text.split()) <= 12})
+    fitting.sort(key=len)
+    step = len(fitting) // count
+    chosen = [fitting[step // 2 + i * step] for i in range(count)]
+    # Any number of them from the beginning is of all lengths.
+    Random(seed).shuffle(chosen)
+    return chosen
 
 
 def by_text(text: str) -> bytes:

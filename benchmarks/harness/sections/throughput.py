@@ -25,10 +25,10 @@ from ..raw import Batch, RawSession, best_choice
 from ..report import Line, Outcome
 from ..server import Served, clipsearch
 from ..wire import EMBED_IMAGE, EMBED_TEXT, frame
-from ..workload import photographs, queries, repeated
+from ..workload import lengths, one_length_each, photographs, queries, repeated
 
-KINDS = 8
-"""Different requests, each sent by a load generator of its own."""
+TEXTS_IN_FLIGHT = 64
+"""All of them different, as a server may compute texts that are the same once; each has a load generator of its own."""
 
 TARGET = 0.85
 TEXT_SIZES = (1, 2, 4, 8, 16, 32, 64)
@@ -49,6 +49,8 @@ class Job:
     bodies: list[bytes]
     make_batches: Callable[[int], Sequence[Batch]]
     sizes: Sequence[int]
+    batch_of: Sequence[int]
+    """Which of the batches stands for each body."""
     streams: int
     seconds: float
     ask: Callable[[Client, int], NDArray[np.float32]]
@@ -128,7 +130,7 @@ def _compare(context: Context, job: Job, title: str) -> tuple[Rounds, dict[str, 
             settle([served.pid, raw.pid])
             measured = drive(served.url(job.method), bodies, load, served.pid)
             # The mix that was served decides: short queries finish sooner, so more of them are sent.
-            shares = measured.shares if len(costs) == len(measured.shares) else [1.0] * len(costs)
+            shares = np.bincount(job.batch_of, measured.shares, minlength=len(costs)).tolist()
             rounds.add(harmonic_rate(costs, shares), measured, idle_cores)
             rates = f"raw {rounds.raw[-1]:.1f}/s, served {measured.rate:.1f}/s"
             context.say(f"{title}: round {number + 1} of {pace.rounds}, {rates}")
@@ -138,16 +140,16 @@ def _compare(context: Context, job: Job, title: str) -> tuple[Rounds, dict[str, 
 
 def _same_answers(job: Job, raw: RawSession, served: Served) -> None:
     """Raise RuntimeError unless the server computes what the raw session does."""
-    batches = job.make_batches(1)
     with Client(served.address) as client:
-        for i, batch in enumerate(batches):
+        for number, batch in enumerate(job.make_batches(1)):
+            i = job.batch_of.index(number)
             cosine = float(raw.compute(batch)[0] @ job.ask(client, i))
             if cosine < _SAME_COSINE:
                 raise RuntimeError(f"{job.name} {i}: server and raw session disagree (cosine {cosine:.4f})")
 
 
 def _text_job(context: Context, bundle: Path) -> Job:
-    texts = queries(KINDS, context.seed)
+    texts = queries(TEXTS_IN_FLIGHT, context.seed)
     tokenizer = BpeTokenizer.of(load_bundle(bundle))
     ids = [tokenizer(text).ids for text in texts]
     return Job(
@@ -157,9 +159,10 @@ def _text_job(context: Context, bundle: Path) -> Job:
         method=EMBED_TEXT,
         bodies=[frame(embedding_pb2.EmbedTextRequest(text=text)) for text in texts],
         # One length per batch: the raw session pays for no padding at all.
-        make_batches=lambda size: [repeated([row], size) for row in ids],
+        make_batches=lambda size: one_length_each(ids, size),
         sizes=TEXT_SIZES,
-        streams=8,
+        batch_of=[lengths(ids).index(len(row)) for row in ids],
+        streams=1,
         seconds=context.pace.seconds,
         ask=lambda client, i: client.embed_text(texts[i]).vector,
     )
@@ -179,6 +182,7 @@ def _image_job(context: Context, bundle: Path) -> Job:
         # All pictures cost the same, so one batch of them stands for all.
         make_batches=lambda size: [repeated(pixels, size)],
         sizes=IMAGE_SIZES,
+        batch_of=[0] * len(pictures),
         streams=4,
         seconds=context.pace.image_seconds,
         ask=lambda client, i: client.embed_image(pictures[i]).vector,
