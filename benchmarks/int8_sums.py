@@ -2,17 +2,18 @@
 
     python benchmarks/int8_sums.py
 
-The same checkpoint in int8 three ways, in turns on one thread: with weights whose pairs fit, as bundles are written;
-with weights in all of 8 bits and ONNX Runtime's option for whole sums; and with these and without that. Cosines with
-the fp32 tower, and rates. On a processor with VNNI the last two are the same. Needs CLIP's tokenizer and the export
-extra. See docs/decisions/0014-int8-pairs.md.
+The same checkpoint in int8, in turns on one thread: with weights whose pairs fit, as bundles are written; with weights
+in all of 8 bits and ONNX Runtime's option for whole sums; with these and without that; and with weights of 7 bits,
+whose pairs fit whatever they are. Cosines with the fp32 tower, and rates. On a processor with VNNI the second and third
+are the same. Needs CLIP's tokenizer and the export extra. See docs/decisions/0014-int8-pairs.md.
 """
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from harness.facts import environment
@@ -29,20 +30,21 @@ from clipsearch.ports import Vectors
 
 RESULTS: Final = ROOT / "benchmarks" / "results" / "int8_sums.json"
 TEXTS, TOKENS, PICTURES = 32, 10, 8
-FIT, WHOLE, CUT_OFF = "pairs fit", "8 bits, whole sums", "8 bits, cut off"
+FIT, WHOLE, CUT_OFF, SEVEN = "pairs fit", "8 bits, whole sums", "8 bits, cut off", "7 bits"
+LEVELS: Final = {8: 127, 7: 63}
 
 
-def wide(work: Path, bundle: Path, tokenizer: Path) -> Path:
-    """Return a directory with both graphs of the checkpoint in all of 8 bits; made once, then kept."""
+def of_bits(bits: int, work: Path, bundle: Path, tokenizer: Path) -> Path:
+    """Return a directory with both graphs of the checkpoint in all of 8 or 7 bits; made once, then kept."""
     from clipsearch_export.checkpoint import load_checkpoint
     from clipsearch_export.graph import save
     from clipsearch_export.linear import Floats, Int8Linear, round_weight
     from clipsearch_export.towers import image_graph, text_graph
 
     def quantise(weight: Floats) -> tuple[NDArray[np.int8], Floats]:
-        return round_weight(weight, np.abs(weight).max(axis=1))
+        return round_weight(weight, np.abs(weight).max(axis=1) * np.float32(LEVELS[8] / LEVELS[bits]))
 
-    directory = work / f"wide-{bundle.name}"
+    directory = work / f"int8-of-{bits}-{bundle.name}"
     if not directory.exists():
         checkpoint = load_checkpoint(random_checkpoint(work, 0, tokenizer))
         weights, rule = checkpoint.weights(), checkpoint.preprocess_rule()
@@ -56,19 +58,34 @@ def wide(work: Path, bundle: Path, tokenizer: Path) -> Path:
     return directory
 
 
-def measure(exact: Path, fitting: Path, wide: Path, rounds: int, seconds: float) -> list[Line]:
-    """Return the lines of both towers; ``exact`` is the bundle of float32."""
+@dataclass(frozen=True, slots=True)
+class Graphs:
+    """Directories with both towers' graphs: of float32, as bundles are written, and of all of 8 and 7 bits."""
+
+    exact: Path
+    fitting: Path
+    eight: Path
+    seven: Path
+
+    def sessions(self, tower: str) -> dict[str, Any]:
+        """Return what takes turns."""
+        return {
+            FIT: open_session(self.fitting / f"{tower}.onnx", CPU, {}, 1),
+            WHOLE: open_session(self.eight / f"{tower}.onnx", CPU, {}, 1, whole_sums=True),
+            CUT_OFF: open_session(self.eight / f"{tower}.onnx", CPU, {}, 1),
+            SEVEN: open_session(self.seven / f"{tower}.onnx", CPU, {}, 1),
+        }
+
+
+def measure(graphs: Graphs, rounds: int, seconds: float) -> list[Line]:
+    """Return the lines of both towers."""
     random = np.random.default_rng(0)
     ids = texts([TOKENS] * TEXTS, random)
     pixels = random.integers(0, 256, (PICTURES, 224, 224, 3), dtype=np.uint8)
     lines = []
     for tower, feed in (("text", {"ids": ids, **every_place(*ids.shape)}), ("image", {"pixels": pixels})):
-        reference = open_session(exact / f"{tower}.onnx", CPU, {}, 1).run(None, feed)[0]
-        sessions = {
-            FIT: open_session(fitting / f"{tower}.onnx", CPU, {}, 1),
-            WHOLE: open_session(wide / f"{tower}.onnx", CPU, {}, 1, whole_sums=True),
-            CUT_OFF: open_session(wide / f"{tower}.onnx", CPU, {}, 1),
-        }
+        reference = open_session(graphs.exact / f"{tower}.onnx", CPU, {}, 1).run(None, feed)[0]
+        sessions = graphs.sessions(tower)
         rates: dict[str, list[float]] = {name: [] for name in sessions}
         for _ in range(rounds):
             for name, session in sessions.items():
@@ -85,11 +102,11 @@ def compared(
     """Return the lines of one tower; ``reference`` float32 [n, dimension] are the vectors of float32."""
     lines = []
     for name, values in vectors.items():
-        cosines = (values * reference).sum(axis=1)
-        lines.append(Line(tower, f"{name}: mean cosine with fp32", "", summarise([float(cosines.mean())])))
-        lines.append(Line(tower, f"{name}: smallest", "", summarise([float(cosines.min())])))
+        lost = 1e3 * (1.0 - (values.astype(np.float64) * reference).sum(axis=1))
+        lines.append(Line(tower, f"{name}: 1 - cosine with fp32, mean", "/1000", summarise([float(lost.mean())])))
+        lines.append(Line(tower, f"{name}: 1 - cosine, largest", "/1000", summarise([float(lost.max())])))
         lines.append(Line(tower, f"{name}: rate", "items/s", summarise(rates[name])))
-    for other in (WHOLE, CUT_OFF):
+    for other in (WHOLE, CUT_OFF, SEVEN):
         lines.append(Line(tower, f"{FIT} / {other}: rate", "x", summarise(ratios(rates[FIT], rates[other]))))
     return lines
 
@@ -100,10 +117,10 @@ def main() -> None:
     facts = environment(ROOT)
     try:
         exact, bundle = (random_bundle(given.work, one, 0, given.tokenizer) for one in ("fp32", "int8"))
-        other = wide(given.work, bundle, given.tokenizer)
+        eight, seven = (of_bits(bits, given.work, bundle, given.tokenizer) for bits in (8, 7))
     except MissingInput as error:
         sys.exit(f"{error}.")
-    lines = measure(exact, bundle, other, given.rounds, given.seconds)
+    lines = measure(Graphs(exact, bundle, eight, seven), given.rounds, given.seconds)
     publish(lines, "sums of int8", facts, {"threads": 1, "vnni": vnni()}, given.out)
 
 

@@ -1,4 +1,4 @@
-"""What it is worth not to compute the padding of texts, and what it costs where there is none.
+"""What it is worth not to compute padding, nor twice what texts begin with, and what it costs where there is neither.
 
     python benchmarks/packing.py
 
@@ -8,6 +8,7 @@ as a server runs them. Needs CLIP's tokenizer and the export extra. See docs/dec
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,7 @@ from harness.turns import options, rate
 from numpy.typing import NDArray
 
 from clipsearch.encoders.manifest import Precision, load_bundle
+from clipsearch.encoders.packing import packing
 from clipsearch.encoders.runtime import CpuGraph
 from clipsearch.ports import Vectors
 
@@ -28,11 +30,22 @@ RESULTS: Final = ROOT / "benchmarks" / "results" / "packing.json"
 BEGIN, END, WORDS = 49406, 49407, (1000, 40_000)
 """Ids of CLIP's vocabulary: what marks a text, and a range of words."""
 
-BATCHES: Final[Mapping[str, Sequence[int]]] = {
-    "one text": [10],
-    "32 texts of one length": [10] * 32,
-    "32 texts of 6 to 14 tokens": [6 + n % 9 for n in range(32)],
-    "31 of these and one of 77": [77, *(6 + n % 9 for n in range(31))],
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """A batch: the tokens of each text, and with how many words all of them begin."""
+
+    lengths: Sequence[int]
+    alike: int = 0
+
+
+MIXED: Final = [6 + n % 9 for n in range(32)]
+BATCHES: Final[Mapping[str, Texts]] = {
+    "one text": Texts([10]),
+    "32 texts of one length": Texts([10] * 32),
+    "32 texts of 6 to 14 tokens": Texts(MIXED),
+    "31 of these and one of 77": Texts([77, *MIXED[:31]]),
+    "32 of 6 to 14, three words alike": Texts(MIXED, alike=3),
 }
 
 
@@ -53,11 +66,12 @@ def padded_graph(work: Path, bundle: Path, precision: Precision, tokenizer: Path
     return path
 
 
-def texts(lengths: Sequence[int], random: np.random.Generator) -> NDArray[np.int64]:
-    """Draw texts of so many tokens each, int64 [n, longest], padded with end tokens."""
+def texts(lengths: Sequence[int], random: np.random.Generator, alike: int = 0) -> NDArray[np.int64]:
+    """Draw texts of so many tokens each, int64 [n, longest], padded with end tokens; all begin with ``alike`` words."""
+    first = random.integers(*WORDS, alike)
     ids = np.full((len(lengths), max(lengths)), END, dtype=np.int64)
     for row, length in zip(ids, lengths, strict=True):
-        row[: length - 1] = [BEGIN, *random.integers(*WORDS, length - 2)]
+        row[: length - 1] = [BEGIN, *first, *random.integers(*WORDS, length - 2 - alike)]
     return ids
 
 
@@ -66,9 +80,9 @@ def measure(graphs: Mapping[str, tuple[CpuGraph, CpuGraph]], rounds: int, second
     lines = []
     for precision, pair in graphs.items():
         cosines = []
-        for what, lengths in BATCHES.items():
-            ids = texts(lengths, np.random.default_rng(0))
-            packed, padded = (partial(encode, graph, ids, lengths) for graph in pair)
+        for what, batch in BATCHES.items():
+            ids = texts(batch.lengths, np.random.default_rng(0), batch.alike)
+            packed, padded = (partial(encode, graph, ids, batch.lengths) for graph in pair)
             cosines.append(float((packed() * padded()).sum(axis=1).min()))
             found: dict[str, list[float]] = {"packed": [], "padded": []}
             for _ in range(rounds):
@@ -80,6 +94,13 @@ def measure(graphs: Mapping[str, tuple[CpuGraph, CpuGraph]], rounds: int, second
             print(section, file=sys.stderr, flush=True)
         lines.append(Line(precision, "smallest cosine of both", "", summarise([min(cosines)])))
     return lines
+
+
+def finding(rounds: int) -> Line:
+    """Return how long it takes to find out what is to be computed of a batch."""
+    ids = texts(MIXED, np.random.default_rng(0), alike=3)
+    took = [1e6 / rate([lambda: packing(ids, MIXED)], 0.2) for _ in range(rounds)]
+    return Line("places to compute", "found, of 32 texts", "µs", summarise(took), better="lower")
 
 
 def encode(graph: CpuGraph, ids: NDArray[np.int64], lengths: Sequence[int]) -> Vectors:
@@ -100,7 +121,7 @@ def main() -> None:
             graphs[precision] = CpuGraph(load_bundle(bundle).text_graph, 1), CpuGraph(padded, 1)
     except MissingInput as error:
         sys.exit(f"{error}.")
-    lines = measure(graphs, given.rounds, given.seconds)
+    lines = [*measure(graphs, given.rounds, given.seconds), finding(given.rounds)]
     publish(lines, "packing", facts, {"threads": 1, "vnni": vnni()}, given.out)
 
 

@@ -207,7 +207,7 @@ TABLES: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("docs/decisions/0008-event-loop.md", "event_loop", lambda: lines_table("event_loop")),
     ("docs/decisions/0011-fronts.md", "fronts", lambda: lines_table("fronts")),
     ("docs/decisions/0012-packed-texts.md", "packing", lambda: lines_table("packing")),
-    ("docs/decisions/0012-packed-texts.md", "int8_sums", lambda: lines_table("int8_sums")),
+    ("docs/decisions/0014-int8-pairs.md", "int8_sums", lambda: lines_table("int8_sums")),
     ("docs/decisions/0013-batch-sizes.md", "batch_sizes", lambda: lines_table("batch_sizes")),
     ("docs/decisions/0009-jpegs.md", "jpegs", lambda: lines_table("jpegs")),
     ("docs/embed.md", "embed", lambda: lines_table("embed")),
