@@ -25,6 +25,9 @@ _SLACK_BYTES = 16.0
 _HEADER_BYTES = 24.0
 _FIRST_HEADERS_BYTES = 160.0
 
+_START_S = 0.03
+"""How long one generator may take to start, beside a server that uses all cores."""
+
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
@@ -159,14 +162,21 @@ def drive(
     ``server_pid`` is the process that started all others of the server.
     """
     sizes = [probe(url, body, headers, protocol) for body in bodies]
-    options = ["-c", str(load.clients), "-m", str(load.streams), "-D", _ms(load.seconds)]
-    options += ["--warm-up-time", _ms(load.warm_up_s)]
+    options = ["-c", str(load.clients), "-m", str(load.streams), "-D", _ms(load.seconds), "--warm-up-time"]
     with contextlib.ExitStack() as stack:
-        commands = [[*_command(url, body, headers, protocol), *options] for body in bodies]
-        fleet = [stack.enter_context(_started(command)) for command in commands]
-        time.sleep(load.warm_up_s)
+        # A large fleet takes a while to start. All of it counts from one moment on, or together they would count for
+        # longer than each of them says.
+        begins = time.monotonic() + load.warm_up_s + _START_S * len(bodies)
+        fleet = []
+        for body in bodies:
+            command = [*_command(url, body, headers, protocol), *options, _ms(begins - time.monotonic())]
+            fleet.append(stack.enter_context(_started(command)))
+        late_s = load.warm_up_s - (begins - time.monotonic())
+        if late_s > load.warm_up_s / 2:
+            raise LoadError(f"{len(bodies)} generators took {late_s:.1f} s longer to start than expected")
+        time.sleep(begins - time.monotonic())
         server, generators = _cores(server_pid, fleet, load.seconds)
-        limit_s = load.seconds + load.warm_up_s + 30.0
+        limit_s = load.seconds + load.warm_up_s + _START_S * len(bodies) + 30.0
         outputs = [process.communicate(timeout=limit_s)[0] for process in fleet]
     reports = [parse(output) for output in outputs]
     for report, size in zip(reports, sizes, strict=True):
