@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -36,6 +37,7 @@ def settings(listen: str = "127.0.0.1:0", fronts: int = 2) -> Settings:
         device="cpu",
         decode_isolation="none",
         fronts=fronts,
+        encoder_workers=1,
         query_cache_mib=0,
         metrics_listen="127.0.0.1:0",
     )
@@ -111,14 +113,21 @@ def test_whoever_hangs_up_leaves_nothing_behind(server: Running, held: Held) -> 
     lane = server.app.lanes.text
     with grpc.insecure_channel(server.address) as channel:
         stub = EmbeddingServiceStub(channel)
-        calls = [stub.EmbedText.future(pb.EmbedTextRequest(text=f"dress {i}"), timeout=60) for i in range(8)]
+
+        def ask(number: int) -> Any:
+            return stub.EmbedText.future(pb.EmbedTextRequest(text=f"dress {number}"), timeout=60)
+
+        calls = [ask(0)]
         assert held.entered.wait(30.0)
+        # The only worker is held with the first, so all others wait.
+        calls += [ask(number) for number in range(1, 8)]
+        eventually(lambda: lane.admission.inside == 8)
         for call in calls:
             call.cancel()
+        eventually(lambda: lane.admission.inside == 0)
         # What the tower has begun is done in vain; what still waited for it is dropped.
         held.go.set()
-        eventually(lambda: lane.admission.inside == 0)
-    assert lane.counts.cancelled > 0
+        eventually(lambda: lane.counts.cancelled >= 7)
 
 
 def test_a_deadline_is_the_servers_as_well(server: Running, held: Held) -> None:
