@@ -164,17 +164,8 @@ def drive(
     sizes = [probe(url, body, headers, protocol) for body in bodies]
     options = ["-c", str(load.clients), "-m", str(load.streams), "-D", _ms(load.seconds), "--warm-up-time"]
     with contextlib.ExitStack() as stack:
-        # A large fleet takes a while to start. All of it counts from one moment on, or together they would count for
-        # longer than each of them says.
-        begins = time.monotonic() + load.warm_up_s + _START_S * len(bodies)
-        fleet = []
-        for body in bodies:
-            command = [*_command(url, body, headers, protocol), *options, _ms(begins - time.monotonic())]
-            fleet.append(stack.enter_context(_started(command)))
-        late_s = load.warm_up_s - (begins - time.monotonic())
-        if late_s > load.warm_up_s / 2:
-            raise LoadError(f"{len(bodies)} generators took {late_s:.1f} s longer to start than expected")
-        time.sleep(begins - time.monotonic())
+        commands = [[*_command(url, body, headers, protocol), *options] for body in bodies]
+        fleet = _begun_together(commands, load.warm_up_s, stack)
         server, generators = _cores(server_pid, fleet, load.seconds)
         limit_s = load.seconds + load.warm_up_s + _START_S * len(bodies) + 30.0
         outputs = [process.communicate(timeout=limit_s)[0] for process in fleet]
@@ -185,6 +176,23 @@ def drive(
     if total == 0:
         raise LoadError(f"{url} gave no answer in {load.seconds:g} s")
     return Measured(total / load.seconds, [report.requests / total for report in reports], server, generators)
+
+
+def _begun_together(
+    commands: Sequence[Sequence[str]], warm_up_s: float, stack: contextlib.ExitStack
+) -> "list[subprocess.Popen[str]]":
+    """Start a fleet, each told at the end of its command how long to warm up; returns when all of it begins to count.
+
+    A large one takes a while to start. If each counted from its own start on, together they would count for longer
+    than they say. Raises LoadError where starting took most of the time to warm up.
+    """
+    begins = time.monotonic() + warm_up_s + _START_S * len(commands)
+    fleet = [stack.enter_context(_started([*one, _ms(begins - time.monotonic())])) for one in commands]
+    left_s = begins - time.monotonic()
+    if left_s < warm_up_s / 2:
+        raise LoadError(f"{len(commands)} generators took {warm_up_s - left_s:.1f} s longer to start than expected")
+    time.sleep(left_s)
+    return fleet
 
 
 def _ms(seconds: float) -> str:

@@ -149,7 +149,7 @@ def quantise_weight(weight: Floats) -> tuple[NDArray[np.int8], Floats]:
 
     Two neighbours of one sign have at most 128 levels together: times activations of 255 that is 32,640, which 16 bits
     hold, and AVX2 adds such pairs in 16 bits and cuts off what is more. So every processor comes to the same sums, for
-    scales a third coarser than those of the largest weight alone (docs/decisions/0014).
+    coarser scales than those of the largest weight alone (docs/decisions/0014).
     """
     return round_weight(weight, np.maximum(np.abs(weight).max(axis=1), _largest_pair(weight)))
 

@@ -21,7 +21,7 @@ from ..workload import captions, unit_vectors
 
 TARGETS = {"text": 0.5, "vector": 0.6}
 GENERATORS = 4
-"""How many generators are as many as a fast server needs."""
+"""As many load generators as keep a fast server busy."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ def packing(ids: Places, lengths: Sequence[int]) -> dict[str, Places]:
     if batch == 1 and lengths[0] == length:
         return every_place(batch, length)
     # Sorted, texts that begin alike are neighbours, and what a text has in common with any before it, it has with the
-    # one just before it.
+    # one just before it. (Where padding looks like words this may miss some, and computes them twice.)
     order = np.lexsort(ids.T[::-1])
     texts = ids[order]
     tokens = np.arange(length) < np.asarray(lengths)[order, np.newaxis]

@@ -29,7 +29,7 @@ CUDA: Final = "CUDAExecutionProvider"
 WHOLE_SUMS: Final = ("session.x64quantprecision", "1")
 """An option of sessions for int8 bundles of before format version 3. Without VNNI, AVX2 adds products of 8 bits by twos
 in 16, and cuts off what is too large: such towers then give other vectors than elsewhere. With it, weights are unsigned
-there, which fits and takes a quarter more time; on processors with VNNI ONNX Runtime passes it over."""
+there, which fits and takes more time; on processors with VNNI ONNX Runtime passes it over."""
 
 _OUT_OF_MEMORY: Final = (
     "bad_alloc",
