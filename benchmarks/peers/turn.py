@@ -44,7 +44,7 @@ class Pace:
     lead_s: float
 
 
-FULL = Pace(5, {"text": 2.5, "image": 3.5}, 1.0, {"text": 4.0, "image": 6.0}, 0.4)
+FULL = Pace(5, {"text": 2.5, "image": 8.0}, 1.0, {"text": 4.0, "image": 6.0}, 0.4)
 QUICK = Pace(1, {"text": 1.5, "image": 2.0}, 1.0, {"text": 1.0, "image": 2.0}, 0.4)
 
 
