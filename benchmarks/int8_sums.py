@@ -70,10 +70,10 @@ class Graphs:
     def sessions(self, tower: str) -> dict[str, Any]:
         """Return what takes turns."""
         return {
-            FIT: open_session(self.fitting / f"{tower}.onnx", CPU, {}, 1),
-            WHOLE: open_session(self.eight / f"{tower}.onnx", CPU, {}, 1, whole_sums=True),
-            CUT_OFF: open_session(self.eight / f"{tower}.onnx", CPU, {}, 1),
-            SEVEN: open_session(self.seven / f"{tower}.onnx", CPU, {}, 1),
+            FIT: open_session(self.fitting / f"{tower}.onnx", {CPU: {}}, 1),
+            WHOLE: open_session(self.eight / f"{tower}.onnx", {CPU: {}}, 1, whole_sums=True),
+            CUT_OFF: open_session(self.eight / f"{tower}.onnx", {CPU: {}}, 1),
+            SEVEN: open_session(self.seven / f"{tower}.onnx", {CPU: {}}, 1),
         }
 
 
@@ -84,7 +84,7 @@ def measure(graphs: Graphs, rounds: int, seconds: float) -> list[Line]:
     pixels = random.integers(0, 256, (PICTURES, 224, 224, 3), dtype=np.uint8)
     lines = []
     for tower, feed in (("text", {"ids": ids, **every_place(*ids.shape)}), ("image", {"pixels": pixels})):
-        reference = open_session(graphs.exact / f"{tower}.onnx", CPU, {}, 1).run(None, feed)[0]
+        reference = open_session(graphs.exact / f"{tower}.onnx", {CPU: {}}, 1).run(None, feed)[0]
         sessions = graphs.sessions(tower)
         rates: dict[str, list[float]] = {name: [] for name in sessions}
         for _ in range(rounds):

@@ -91,7 +91,7 @@ def products(directory: Path, precision: str, cores: int) -> dict[str, Callable[
     values = x if precision == "fp32" else (255 * x).astype(np.uint8)
 
     def run_on(threads: int) -> Callable[[], object]:
-        session = open_session(path, CPU, {}, threads, spin=True)
+        session = open_session(path, {CPU: {}}, threads, spin=True)
         return lambda: session.run(None, {"x": values})
 
     return {"one core": run_on(1), "all cores": run_on(cores)}

@@ -159,7 +159,7 @@ def parity(case: Case) -> dict[str, Any]:
 
 def ways(case: Case) -> dict[str, tuple[Callable[[np.ndarray[Any, Any]], object], int]]:
     """Return the ways to run a tower, each with how many callers feed it."""
-    plain = open_session(case.files["fp16"], CUDA, {"cudnn_conv_algo_search": "HEURISTIC"}, 1)
+    plain = open_session(case.files["fp16"], {CUDA: {"cudnn_conv_algo_search": "HEURISTIC"}}, 1)
     name = plain.get_inputs()[0].name
     uncaptured, captured = CudaGraph(case.files["fp16"], capture=False), CudaGraph(case.files["fp16"])
     return {

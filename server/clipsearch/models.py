@@ -9,9 +9,10 @@ from pathlib import Path
 
 from clipsearch.data import DataDirectory
 from clipsearch.decoding import Decoding, image_limits
+from clipsearch.encoders.cuda import padded_rows
 from clipsearch.encoders.load import Encoders, encoders_of
 from clipsearch.encoders.manifest import Bundle, Manifest, load_bundle
-from clipsearch.encoders.runtime import RuntimeOptions
+from clipsearch.encoders.runtime import RuntimeOptions, TensorRt
 from clipsearch.gpu_plan import check_fits
 from clipsearch.lanes import batch_sizes, encoder_threads, lone_threads
 from clipsearch.services.build_report import Report
@@ -86,6 +87,7 @@ class Models:
             threads=encoder_threads(settings),
             lone_threads=lone_threads(settings),
             gpu_memory=settings.gpu_tower_mib * MIB,
+            tensorrt=self._tensorrt(),
         )
         encoders = encoders_of(bundle, options, image_limits(settings))
         if encoders.device == "cuda":
@@ -93,6 +95,13 @@ class Models:
             sizes = batch_sizes(settings, encoders.device, small=encoders.small)
             encoders.take_memory(sizes.text_tokens, sizes.image_items)
         return encoders
+
+    def _tensorrt(self) -> TensorRt | None:
+        settings = self._settings
+        if settings.tensorrt_engines is None:
+            return None
+        pictures = batch_sizes(settings, "cuda", small=False).image_items
+        return TensorRt(settings.tensorrt_engines, padded_rows(settings.text_batch_items), padded_rows(pictures))
 
     def wired(self, encoders: Encoders, data: DataDirectory | None, searcher: Searcher | None) -> Model:
         """Return the model of encoders; raises ConfigError where the processes that decode for it do not start."""

@@ -23,7 +23,7 @@ RANDOM = np.random.default_rng(3)
 def run(model: Any, directory: Path, values: np.ndarray[Any, Any], *, whole_sums: bool = False) -> np.ndarray[Any, Any]:
     """Save a graph and run it on the CPU."""
     save(model, directory / "graph.onnx")
-    session = open_session(directory / "graph.onnx", CPU, {}, threads=1, whole_sums=whole_sums)
+    session = open_session(directory / "graph.onnx", {CPU: {}}, threads=1, whole_sums=whole_sums)
     (result,) = session.run(None, {session.get_inputs()[0].name: values})
     return np.asarray(result)
 

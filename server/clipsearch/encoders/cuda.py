@@ -8,7 +8,7 @@ as CUDA graphs: some 150 kernels of a few microseconds each cost more to launch 
 import logging
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -21,7 +21,7 @@ from numpy.typing import DTypeLike, NDArray
 from clipsearch.cuda import Room, import_cupy
 from clipsearch.encoders.manifest import SHAPE_NODE
 from clipsearch.encoders.packing import KEPT, every_place
-from clipsearch.encoders.runtime import CUDA, Fill, encoder_failure, onnxruntime, open_session
+from clipsearch.encoders.runtime import CUDA, TENSORRT, Fill, encoder_failure, onnxruntime, open_session
 from clipsearch.errors import UnusableBundle
 from clipsearch.ports import Vectors
 
@@ -68,8 +68,12 @@ class CudaGraph:
 
     packs = False
 
-    def __init__(self, path: Path, memory_limit: int = 0, *, capture: bool = True) -> None:
+    def __init__(
+        self, path: Path, memory_limit: int = 0, *, capture: bool = True, engines: Mapping[str, str] | None = None
+    ) -> None:
         """Load a graph; ``memory_limit`` bytes bound ONNX Runtime's arena, weights included, 0 does not.
+
+        With ``engines``, TensorRT's options, it is run by TensorRT, whose launches are few and are not captured.
 
         Raises UnusableBundle where the graph cannot be loaded or a node of it would run on the CPU, and
         DeviceUnavailable where there is no CUDA or too little memory for the weights.
@@ -85,16 +89,22 @@ class CudaGraph:
             # ONNX Runtime never captures here (see _options), but keeps to what may be captured.
             "enable_cuda_graph": "1",
         }
+        providers: dict[str, Mapping[str, str]] = {CUDA: settings}
         if memory_limit:
             settings["gpu_mem_limit"] = str(memory_limit)
-        self._session = open_session(path, CUDA, settings, threads=1, record_placement=True)
+        if engines is not None:
+            own = {"user_compute_stream": settings["user_compute_stream"]}
+            if memory_limit:
+                own["trt_max_workspace_size"] = str(memory_limit)
+            providers = {TENSORRT: {**engines, **own}, **providers}
+        self._session = open_session(path, providers, threads=1, record_placement=True)
         check_placement(self._session, path)
         source, result = self._session.get_inputs()[0], self._session.get_outputs()[0]
         self._names = source.name, result.name
         self._inputs = [one.name for one in self._session.get_inputs()]
         self._dtype: DTypeLike = np.uint8 if source.type == "tensor(uint8)" else np.int64
         self._width = int(result.shape[-1])
-        self._capture = capture
+        self._capture = capture and engines is None
         self._launching = threading.Lock()
         self._options = self._run_options()
         self._slots: queue.LifoQueue[_Slot] = queue.LifoQueue()
@@ -128,9 +138,7 @@ class CudaGraph:
         rows, item = shape[0], shape[1:]
         if len(item) == 1:
             item = (next((length for length in _LENGTHS if length >= item[0]), item[0]),)
-        if rows <= CAPTURED_ROWS:
-            return (next(size for size in _SIZES if size >= rows), *item)
-        return (-(-rows // 16) * 16, *item)
+        return (padded_rows(rows), *item)
 
     def _bound(self, slot: _Slot, shape: tuple[int, ...]) -> _Bound:
         found = slot.bound.get(shape)
@@ -202,6 +210,13 @@ class CudaGraph:
         return options
 
 
+def padded_rows(rows: int) -> int:
+    """Return how many items a batch of so many is padded to."""
+    if rows <= CAPTURED_ROWS:
+        return next(size for size in _SIZES if size >= rows)
+    return -(-rows // 16) * 16
+
+
 def weight_bytes(path: Path) -> int:
     """Return how large the weights of a graph are: those of the file beside it, or of the graph itself."""
     beside = path.with_suffix(".weights")
@@ -213,7 +228,7 @@ def check_placement(session: Any, path: Path) -> None:
     left = [
         f"{node.name} ({node.op_type})"
         for part in session.get_provider_graph_assignment_info()
-        if part.ep_name != CUDA
+        if part.ep_name not in (CUDA, TENSORRT)
         for node in part.get_nodes()
         if not node.name.startswith(SHAPE_NODE)
     ]

@@ -5,7 +5,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ DEVICES: Final[tuple[Device, ...]] = get_args(Device)
 
 CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"
+TENSORRT: Final = "TensorrtExecutionProvider"
 
 WHOLE_SUMS: Final = ("session.x64quantprecision", "1")
 """An option of sessions for int8 bundles of before format version 3. Without VNNI, AVX2 adds products of 8 bits by twos
@@ -45,6 +46,15 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class TensorRt:
+    """Where TensorRT's engines are kept, and the most texts and pictures that a batch may have, padding included."""
+
+    engines: Path
+    texts: int
+    pictures: int
+
+
+@dataclass(frozen=True, slots=True)
 class RuntimeOptions:
     """How sessions run.
 
@@ -52,13 +62,15 @@ class RuntimeOptions:
     On a CPU, one thread and as many concurrent callers as cores give half as much again as one caller with all threads
     (figures in docs/decisions/0003), but a run that has the machine to itself then leaves cores idle: ``lone_threads``,
     where larger, is what such a run gets. It takes a second session, so the weights are in memory twice.
-    ``gpu_memory`` bounds what a tower takes of a GPU for weights and batches, in bytes; 0 does not.
+    ``gpu_memory`` bounds what a tower takes of a GPU for weights and batches, in bytes; 0 does not. With ``tensorrt`` a
+    tower on a GPU is run by TensorRT.
     """
 
     device: Device = "auto"
     threads: int = 0
     lone_threads: int = 0
     gpu_memory: int = 0
+    tensorrt: TensorRt | None = None
 
     @property
     def narrow_and_wide(self) -> bool:
@@ -123,7 +135,7 @@ class CpuGraph:
         ``whole_sums`` is for a manifest whose ``pairs_overflow``. Raises UnusableBundle where the graph cannot be
         loaded.
         """
-        self._session = open_session(path, CPU, {}, threads, spin=spin, whole_sums=whole_sums)
+        self._session = open_session(path, {CPU: {}}, threads, spin=spin, whole_sums=whole_sums)
         source = self._session.get_inputs()[0]
         self._input = source.name
         self._dtype: DTypeLike = np.uint8 if source.type == "tensor(uint8)" else np.int64
@@ -147,21 +159,21 @@ class CpuGraph:
 
 def open_session(
     path: Path,
-    provider: str,
-    settings: dict[str, str],
+    providers: Mapping[str, Mapping[str, str]],
     threads: int,
     *,
     spin: bool = False,
     whole_sums: bool = False,
     record_placement: bool = False,
 ) -> Any:
-    """Load a graph on the provider given, and nowhere else, as an ``InferenceSession``.
+    """Load a graph on the providers given, the first that can take a node, as an ``InferenceSession``.
 
+    ``providers`` are names and their options. No other is gone to, but for the CPU with what none of them can take.
     ``whole_sums`` is WHOLE_SUMS; ``record_placement`` keeps which provider each node went to. Raises UnusableBundle
     where the graph cannot be loaded and DeviceUnavailable where CUDA cannot.
     """
     ort = onnxruntime()
-    if provider == CUDA:
+    if CUDA in providers:
         ort.preload_dlls()  # finds CUDA and cuDNN where pip put them, and goes on where it can't
     options = _session_options(ort, threads, spin=spin)
     if whole_sums:
@@ -169,16 +181,18 @@ def open_session(
     if record_placement:
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
-        session = ort.InferenceSession(str(path), options, providers=[(provider, settings)])
+        session = ort.InferenceSession(
+            str(path), options, providers=[(name, dict(given)) for name, given in providers.items()]
+        )
     except Exception as exc:  # ONNX Runtime's own exceptions share no base but Exception
-        if provider == CUDA and "CUDA" in str(exc):
+        if CUDA in providers and "CUDA" in str(exc):
             raise DeviceUnavailable(f"CUDA cannot be used: {_first_line(exc)}.") from exc
         raise UnusableBundle(f"{path} cannot be loaded by ONNX Runtime: {_first_line(exc)}.") from exc
     session.disable_fallback()
     actual = session.get_providers()
-    if actual[0] != provider:
+    if missing := [name for name in providers if name not in actual]:
         # With a log line and no error ONNX Runtime takes the CPU when CUDA's libraries don't load.
-        raise DeviceUnavailable(f"{provider} was asked for, and ONNX Runtime has only {', '.join(actual)}.")
+        raise DeviceUnavailable(f"{missing[0]} was asked for, and ONNX Runtime has only {', '.join(actual)}.")
     return session
 
 
@@ -217,7 +231,12 @@ class PooledGraph:
         if resolve_device(options.device, manifest.precision) == "cuda":
             from clipsearch.encoders.cuda import CudaGraph
 
-            graph = CudaGraph(path, options.gpu_memory)
+            engines = None
+            if options.tensorrt is not None:
+                from clipsearch.encoders.tensorrt import check_available, provider_options
+
+                engines = provider_options(path, manifest, options.tensorrt, check_available())
+            graph = CudaGraph(path, options.gpu_memory, engines=engines)
             return cls(graph, graph)
         load = partial(CpuGraph, path, whole_sums=manifest.pairs_overflow)
         narrow = load(options.threads)

@@ -185,7 +185,7 @@ def test_cuda_that_does_not_come_up_is_an_error(build: Build, monkeypatch: pytes
     monkeypatch.setattr(runtime, "get_available_providers", lambda: providers)
     monkeypatch.setattr(runtime, "preload_dlls", lambda: None)
     with pytest.raises(DeviceUnavailable, match=r"was asked for|CUDA cannot be used"):
-        open_session(build().text_graph, CUDA, {}, threads=1)
+        open_session(build().text_graph, {CUDA: {}}, threads=1)
 
 
 def test_telemetry_is_off_before_the_import() -> None:
