@@ -16,8 +16,14 @@ import faiss
 import numpy as np
 
 from clipsearch.cuda import Room
-from clipsearch.index.gpu import SCRATCH_BYTES, VECTORS_SHARE, Device, GpuIvfPqIndex, uses_cuvs
+from clipsearch.index.flat import scan_selected
+from clipsearch.index.gpu import VECTORS_SHARE, copied, uses_cuvs
+from clipsearch.index.gpu_device import SCRATCH_BYTES, Device, NewerVectors
+from clipsearch.index.gpu_index import GpuIvfPqIndex
+from clipsearch.index.gpu_matching import match_for
+from clipsearch.index.inverted import empty_like
 from clipsearch.index.ivfpq import IvfPqIndex
+from clipsearch.index.rerank import GpuVectors, place
 from clipsearch.index.rules import choose_shape
 from clipsearch.index.threads import available_cores, limit_blas
 from clipsearch.index.train import add, train
@@ -97,11 +103,15 @@ def used_bytes() -> int:
     return int(total - free)
 
 
-def filled_on_gpu(ivf: Any, matrix: Any, resources: Any) -> Any:
+def placed(device: Device, matrix: Any) -> GpuVectors:
+    """Return the vectors on the GPU, or in page-locked memory where they are too many."""
+    with device.current():
+        return place(matrix, int(Room.now(cupy).free * VECTORS_SHARE))
+
+
+def filled_on_gpu(ivf: Any, matrix: Any, device: Device) -> Any:
     """Return the trained index on the GPU, filled there."""
-    options = faiss.GpuClonerOptions()
-    options.useFloat16, options.use_cuvs = True, uses_cuvs()
-    on_gpu = faiss.index_cpu_to_gpu(resources, 0, ivf, options)
+    on_gpu = copied(ivf, device)
     for start in range(0, len(matrix), ADDED_AT_ONCE):
         on_gpu.add(matrix[start : start + ADDED_AT_ONCE].astype(np.float32))
     return on_gpu
@@ -139,6 +149,31 @@ def cagra(matrix: Any, queries: Any, truth: Any, resources: Any) -> dict[str, An
     for batch in (1, 256, 1024):
         figures["rates"].append(rate(lambda part: index.search(part, 10, params=wanted), queries, batch, 0.5))
     return figures
+
+
+def filtered(index: GpuIvfPqIndex, queries: Any) -> dict[str, Any]:
+    """Return recall and rate where a tenth is selected, and whether nothing else was found."""
+    only = Selection.of(index.size, np.flatnonzero(np.random.default_rng(1).random(index.size) < 0.1))
+    _, right = index.search_exactly(queries[:JUDGED], 10, only)
+    found = index.search(queries[:JUDGED], 10, only=only)[1]
+    return {
+        "share": 0.1, "recall": recall(found, right), "all_selected": bool(only.contains(found).all()),
+        **rate(lambda part: index.search(part, 10, only=only), queries, 256, 0.5),
+    }  # fmt: skip
+
+
+def newer_rates(device: Device, matrix: Any, queries: Any) -> list[dict[str, Any]]:
+    """Return the rates at which vectors that came after the index are compared, on the GPU and on the CPU."""
+    rates = []
+    for count in (1_000, 10_000, 40_000):
+        vectors = matrix[:count].astype(np.float32)
+        # Tombstones as a delta has them: a few, so that bits are looked at as well.
+        alive = Selection.everything(count).without(np.arange(0, count, 100, dtype=np.int64))
+        for where, scan in (("gpu", NewerVectors(device)), ("cpu", scan_selected)):
+            for batch in (1, 64):
+                found = rate(lambda part, scan=scan: scan(part, vectors, 10, alive), queries, batch, 0.3)  # noqa: B023
+                rates.append({"vectors": count, "where": where, **found})
+    return rates
 
 
 def on_cpu(trained: Any, vectors: Any, gpu: GpuIvfPqIndex, queries: Any, truth: Any) -> dict[str, Any]:
@@ -181,16 +216,21 @@ def main() -> None:
     shape = choose_shape(n, d)
     keep(make_s=made_s, nlist=shape.nlist, m=shape.m)
     limit_blas(1)
+    match = match_for("cuda")
     with ThreadPoolExecutor(cores) as pool:
-        trained, train_s = timed(lambda: train(vectors.matrix, shape, 0, pool, lambda *a: None))
-    keep(train_s=train_s)
+        trained, train_s = timed(lambda: train(vectors.matrix, shape, 0, pool, lambda *a: None, match=match))
+        everything = np.arange(n, dtype=np.int64)
+        codes = empty_like(trained)
+        _, code_s = timed(lambda: add(codes, vectors.matrix, everything, pool, lambda *a: None, match=match))
+    keep(train_s=train_s, code_s=code_s)  # what a rebuild takes: its codes come back to the host
     before = used_bytes()
-    device, load_s = timed(lambda: Device(vectors, int(Room.now(cupy).free * VECTORS_SHARE)))
+    device = Device(0)
+    resident, load_s = timed(lambda: placed(device, vectors.matrix))
     vector_bytes = used_bytes() - before
-    on_gpu, add_s = timed(lambda: filled_on_gpu(trained, vectors.matrix, device.resources))
+    on_gpu, add_s = timed(lambda: filled_on_gpu(trained, vectors.matrix, device))
     keep(load_s=load_s, add_s=add_s, vector_bytes=vector_bytes, scratch_bytes=SCRATCH_BYTES,
-         code_bytes=used_bytes() - before - vector_bytes, on_gpu=device.vectors.on_gpu)  # fmt: skip
-    index = GpuIvfPqIndex(on_gpu, device, nprobe=32, overfetch=10.0)
+         code_bytes=used_bytes() - before - vector_bytes, on_gpu=resident.on_gpu)  # fmt: skip
+    index = GpuIvfPqIndex(on_gpu, device, vectors.matrix, resident, nprobe=32, overfetch=10.0)
     (_, truth), truth_s = timed(lambda: index.search_exactly(queries[:JUDGED], 10))
     keep(exact_s=truth_s)
     grid, chosen = settings_for(index, queries[:JUDGED], truth)
@@ -200,11 +240,8 @@ def main() -> None:
     keep(
         rates=[rate(lambda part: index.search(part, 10), queries, batch, 0.5) for batch in (1, 16, 64, 256, 1024, 4096)]
     )
-    only = Selection.of(n, np.flatnonzero(np.random.default_rng(1).random(n) < 0.1))
-    _, right = index.search_exactly(queries[:JUDGED], 10, only)
-    found = index.search(queries[:JUDGED], 10, only=only)[1]
-    keep(filtered={"share": 0.1, "recall": recall(found, right), "all_selected": bool(only.contains(found).all()),
-                   **rate(lambda part: index.search(part, 10, only=only), queries, 256, 0.5)})  # fmt: skip
+    keep(filtered=filtered(index, queries))
+    keep(newer=newer_rates(device, vectors.matrix, queries))
     if given.cpu:
         keep(cpu=on_cpu(trained, vectors, index, queries, truth))
     if given.cagra:

@@ -14,6 +14,7 @@ from clipsearch.collection import CollectionOptions
 from clipsearch.data import DataDirectory
 from clipsearch.decoding import Decoding
 from clipsearch.encoders.load import Encoders
+from clipsearch.index.gpu import Gpus
 from clipsearch.lanes import wire_lanes
 from clipsearch.model_swap import ModelSwap
 from clipsearch.models import Models
@@ -281,6 +282,7 @@ def _collection_options(settings: Settings, encoders: Encoders) -> CollectionOpt
         # Half of the cores: the others serve.
         threads=settings.search_threads or max(1, settings.cores // 2),
         recall_target=settings.recall_target,
+        device=settings.device,
     )
     return CollectionOptions(
         dimension=encoders.manifest.dimension,
@@ -288,4 +290,5 @@ def _collection_options(settings: Settings, encoders: Encoders) -> CollectionOpt
         derive=derive,
         device=settings.device,
         threads=settings.search_threads or None,
+        gpus=Gpus(settings.index_gpus, settings.index_split),
     )

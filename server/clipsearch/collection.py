@@ -31,7 +31,7 @@ from clipsearch.filtered import FilterCache
 from clipsearch.index.allowed import AllowedRows
 from clipsearch.index.base import positions_of
 from clipsearch.index.drift import Sizes, lists_fit, rebuild_due
-from clipsearch.index.gpu import is_on_gpu
+from clipsearch.index.gpu import ONE, Gpus, is_on_gpu
 from clipsearch.index.live import NO_ROWS, LiveIndex
 from clipsearch.index.manifest import IndexManifest
 from clipsearch.index.rules import Training
@@ -52,13 +52,14 @@ it."""
 
 @dataclass(frozen=True, slots=True)
 class CollectionOptions:
-    """What a collection is opened with; ``device`` and ``threads`` as for ``open_index``."""
+    """What a collection is opened with; ``device``, ``threads`` and ``gpus`` as for ``open_index``."""
 
     dimension: int
     model_hash: str
     derive: Derive
     device: Device = "auto"
     threads: int | None = None
+    gpus: Gpus = ONE
     rebuild_by_itself: bool = True
 
 
@@ -274,7 +275,8 @@ class Collection:
             if self.view.size == 0:
                 raise InvalidInput("the collection has no searchable item, so nothing to index", field="collection")
             self._options.derive(self.directory, self._reader, self._rebuilds.stoppable(report), training)
-            loaded = open_index(self.directory, self._options.device, self._options.threads, verify=False)
+            chosen = self._options
+            loaded = open_index(self.directory, chosen.device, chosen.threads, gpus=chosen.gpus, verify=False)
             damaged = self._left_out_of(loaded)
             with self._changing:
                 self._live.swap(loaded.index, loaded.rows, loaded.manifest.seq, damaged)
@@ -294,7 +296,8 @@ class Collection:
 
     def _open_newest(self) -> LoadedIndex | None:
         try:
-            return open_newest(self.directory, self._reader, self._options.device, self._options.threads)
+            chosen = self._options
+            return open_newest(self.directory, self._reader, chosen.device, chosen.threads, chosen.gpus)
         except UnusableIndex as error:
             self._lost = True
             logger.warning("collection %s: its index is not usable and will be built again: %s", self.name, error)

@@ -20,15 +20,16 @@ def import_cupy() -> ModuleType:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """Memory of a GPU, in bytes."""
+    """Memory of one GPU, in bytes."""
 
     free: int
     total: int
 
     @classmethod
-    def now(cls, cupy: ModuleType) -> "Room":
-        """Ask the first GPU, which counts what other processes hold as well."""
-        return cls(*cupy.cuda.runtime.memGetInfo())
+    def now(cls, cupy: ModuleType, number: int = 0) -> "Room":
+        """Ask the GPU of this number, which counts what other processes hold as well."""
+        with cupy.cuda.Device(number):
+            return cls(*cupy.cuda.runtime.memGetInfo())
 
     def less(self, what: str, parts: Mapping[str, int]) -> int:
         """Return the bytes that stay free beside ``parts`` of ``what``.

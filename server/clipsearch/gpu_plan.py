@@ -10,7 +10,7 @@ from clipsearch.encoders.cuda import SLOTS, weight_bytes
 from clipsearch.encoders.manifest import Bundle
 from clipsearch.encoders.runtime import resolve_device
 from clipsearch.errors import DeviceUnavailable, UnusableIndex
-from clipsearch.index.gpu import is_on_gpu, needs
+from clipsearch.index.gpu import ONE, Gpus, is_on_gpu, needs
 from clipsearch.index.storage import find_snapshots, read_manifest
 from clipsearch.lanes import batch_sizes
 from clipsearch.settings import MIB, Settings
@@ -30,7 +30,7 @@ def check_fits(settings: Settings, bundle: Bundle, data: Path | None = None) -> 
     if resolve_device(settings.device, bundle.manifest.precision) == "cuda":
         parts.update(tower_parts(settings, bundle))
     if data is not None and data.is_dir() and is_on_gpu(settings.device):
-        parts.update(index_parts(data))
+        parts.update(index_parts(data, Gpus(settings.index_gpus, settings.index_split)))
     if parts:
         free = Room.now(import_cupy()).less("the server", parts)
         taken = parts.total() // MIB
@@ -61,8 +61,8 @@ def tower_parts(settings: Settings, bundle: Bundle) -> dict[str, int]:
     return parts
 
 
-def index_parts(root: Path) -> Counter[str]:
-    """Return the bytes that the indexes of all collections under ``root`` take on a GPU, without their vectors.
+def index_parts(root: Path, gpus: Gpus = ONE) -> Counter[str]:
+    """Return the bytes that the indexes of all collections under ``root`` take on each GPU, without their vectors.
 
     Those that cannot be read take none: they are told of, and built again, when their collections are opened.
     """
@@ -75,5 +75,5 @@ def index_parts(root: Path) -> Counter[str]:
             manifest = read_manifest(snapshots[-1])
         except UnusableIndex:
             continue
-        parts.update({f"index {part}": size for part, size in needs(manifest).items()})
+        parts.update({f"index {part}": size for part, size in needs(manifest, gpus).items()})
     return parts

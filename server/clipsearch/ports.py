@@ -88,6 +88,20 @@ class ImageEncoder(Protocol):
         ...
 
 
+class Scanner(Protocol):
+    """Compares queries with each of some vectors that come to an index later, and that only ever grow at their end."""
+
+    def __call__(
+        self, queries: Vectors, vectors: Vectors, k: int, only: Selection | None
+    ) -> tuple[NDArray[np.float32], Rows]:
+        """Return (scores float32 [n, k], positions int64 [n, k]) as ``VectorIndex.search`` does.
+
+        ``vectors`` float32 [m, dimension], m > 0, hold values of float16; each call gives one scanner more or fewer of
+        the same. ``only`` selects among their positions.
+        """
+        ...
+
+
 class VectorIndex(Protocol):
     """Nearest neighbours by cosine (inner product of unit vectors); knows vectors and their positions 0 … size - 1.
 
@@ -99,6 +113,8 @@ class VectorIndex(Protocol):
     size: int
     max_nprobe: int
     """Largest nprobe that a query may ask for; 1 where the index has no lists (exact)."""
+    is_exact: bool
+    """Whether a search can miss nothing."""
 
     def search(
         self, queries: Vectors, k: int, nprobe: int | None = None, only: Selection | None = None
@@ -110,8 +126,18 @@ class VectorIndex(Protocol):
         """
         ...
 
+    def search_exactly(
+        self, queries: Vectors, k: int, only: Selection | None = None
+    ) -> tuple[NDArray[np.float32], Rows]:
+        """Return what ``search`` would if it missed nothing, whatever that costs."""
+        ...
+
     def vectors(self, positions: Rows) -> Vectors:
         """Return the stored vectors at the given positions, float32 [n, dimension]."""
+        ...
+
+    def scanner(self) -> Scanner:
+        """Return what compares with vectors that come later, where this index lies; a new one for each set of them."""
         ...
 
 

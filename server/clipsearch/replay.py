@@ -11,6 +11,7 @@ import numpy as np
 from clipsearch.catalogue.reader import CatalogueReader, Embeddings
 from clipsearch.errors import UnusableIndex
 from clipsearch.index.base import positions_of
+from clipsearch.index.gpu import Gpus
 from clipsearch.index.live import NO_ROWS, LiveIndex
 from clipsearch.index.storage import Device, LoadedIndex, find_snapshots, open_index, remove_unfinished
 from clipsearch.names import RowNames
@@ -30,7 +31,9 @@ class Replayed:
     damaged: frozenset[int]
 
 
-def open_newest(directory: Path, reader: CatalogueReader, device: Device, threads: int | None) -> LoadedIndex | None:
+def open_newest(
+    directory: Path, reader: CatalogueReader, device: Device, threads: int | None, gpus: Gpus
+) -> LoadedIndex | None:
     """Open the newest index of a collection that nobody else writes; None where there was never one.
 
     Removes what an interrupted build left. Raises UnusableIndex for an index that is damaged or of another history.
@@ -38,7 +41,7 @@ def open_newest(directory: Path, reader: CatalogueReader, device: Device, thread
     remove_unfinished(directory)
     if not find_snapshots(directory):
         return None
-    loaded = open_index(directory, device, threads)
+    loaded = open_index(directory, device, threads, gpus=gpus)
     if loaded.manifest.seq > reader.seq() or loaded.manifest.model_hash != reader.model_hash:
         # Gone before this catalogue reaches that number, and the two look as if they belonged together.
         shutil.rmtree(loaded.path)

@@ -74,6 +74,21 @@ class Selection:
         positions = other.excluded[self.contains(other.excluded)]
         return self._less(self.bits & other.bits, positions) if len(positions) else self
 
+    def part(self, start: int, stop: int) -> "Selection":
+        """Return what is selected of the positions ``start`` … ``stop - 1``, counted from ``start``, remembered.
+
+        ``start`` is a multiple of 8, and ``stop`` is too or is ``size``.
+        """
+        return self.derive(f"{start} to {stop}", lambda: self._part(start, stop))
+
+    def _part(self, start: int, stop: int) -> "Selection":
+        bits = self.bits[start >> 3 : -(-stop // 8)]
+        if self is self.root:
+            return Selection(stop - start, bits, int(np.bitwise_count(bits).sum()))
+        excluded = self.excluded[(self.excluded >= start) & (self.excluded < stop)]
+        root = self.root.part(start, stop)
+        return root._less(bits, excluded - start) if len(excluded) else root
+
     def _less(self, bits: Bits, positions: Positions) -> "Selection":
         less = Selection(self.size, bits, self.count - len(positions))
         less.root, less.excluded = self.root, np.concatenate([self.excluded, positions])

@@ -74,6 +74,19 @@ class Settings(BaseSettings):
         description="Most memory of a GPU that each tower may take for its weights and batches; 0: what its largest "
         "batch needs.",
     )
+    tensorrt_engines: Path | None = Field(
+        None,
+        description="Directory of TensorRT engines, which are made where they are missing; given, the towers of an "
+        "fp16 bundle on a GPU are run by TensorRT; none: by ONNX Runtime's own kernels.",
+    )
+    index_gpus: int = Field(
+        1, ge=1, le=64, description="GPUs that each index lies on, from the first on, where device takes any."
+    )
+    index_split: Literal["shards", "replicas"] = Field(
+        "shards",
+        description="With several GPUs, shards: each holds a part of an index, and all answer every search; replicas: "
+        "each holds all of it, and answers a part of every batch of searches.",
+    )
     lone_threads: int = Field(
         0,
         ge=0,

@@ -1,15 +1,22 @@
 """The GPU index against the CPU index of the same files."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import faiss
 import numpy as np
 import pytest
 
 from benchmarks.clustered_vectors import Clustered, clustered
-from clipsearch.errors import NprobeOutOfRange
+from clipsearch.errors import DeviceUnavailable, NprobeOutOfRange
 from clipsearch.index.build import IndexOptions, IndexSource, build_index
-from clipsearch.index.gpu import gpu_count
+from clipsearch.index.flat import scan_selected
+from clipsearch.index.gpu import Gpus, gpu_count
+from clipsearch.index.gpu_matching import match_for
+from clipsearch.index.kmeans import assign, kmeans
+from clipsearch.index.live import LiveIndex
+from clipsearch.index.matching import NearestByProduct
 from clipsearch.index.rerank import MOST_CANDIDATES
 from clipsearch.index.rules import Kind
 from clipsearch.index.storage import open_index
@@ -61,6 +68,65 @@ def test_only_what_is_selected(collection: Path, data: Clustered, share: float) 
     agree = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found.tolist(), gpu_found.tolist(), strict=True)])
     assert agree >= 0.95
     np.testing.assert_allclose(gpu_scores[:, 0], scores[:, 0], atol=2e-3)
+
+
+@pytest.mark.parametrize("dead", [0, 5, 3_000])
+def test_newer_vectors_are_compared_on_the_gpu_as_they_come(collection: Path, data: Clustered, dead: int) -> None:
+    scan = open_index(collection, "cuda").index.scanner()
+    newer = data.base[:9_000].astype(np.float16).astype(np.float32)
+    for count in (10, 4_096, 9_000, 4_000):
+        gone = np.arange(0, count, max(1, count // dead) if dead else 1)[: min(dead, count // 2)]
+        only = Selection.everything(count).without(gone) if dead else None
+        scores, rows = scan_selected(data.image_queries, newer[:count], 10, only)
+        gpu_scores, gpu_rows = scan(data.image_queries, newer[:count], 10, only)
+        np.testing.assert_allclose(gpu_scores, scores, atol=2e-3)
+        agree = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(rows.tolist(), gpu_rows.tolist(), strict=True)])
+        assert agree >= 0.99
+        assert only is None or only.contains(gpu_rows[gpu_rows >= 0]).all()
+
+
+def test_a_search_sees_what_was_written_after_the_index(collection: Path, data: Clustered) -> None:
+    loaded = open_index(collection, "cuda")
+    live = LiveIndex(loaded.index.dimension, loaded.index, loaded.rows, loaded.manifest.seq)
+    end = int(loaded.rows[-1]) + 1
+    added = data.image_queries[:50].astype(np.float16)
+    live.apply(np.arange(end, end + 50), added, np.array([0, 1], dtype=np.int64), loaded.manifest.seq + 1)
+    scores, rows = live.view.search(data.image_queries[:50], 3)
+    np.testing.assert_array_equal(rows[:, 0], np.arange(end, end + 50))
+    np.testing.assert_allclose(scores[:, 0], 1.0, atol=2e-3)
+
+
+def test_lists_are_found_on_the_gpu_as_on_the_cpu(data: Clustered) -> None:
+    match = match_for("cuda")
+    centroids = data.base[:: len(data.base) // 256][:256].copy()
+    points = data.base[:20_000]
+    with ThreadPoolExecutor(2) as pool:
+        mine, theirs = (assign(points, one(centroids), pool) for one in (NearestByProduct, match))
+        # Sums in another order: points between two centroids may go to either.
+        assert (mine == theirs).mean() >= 0.999
+        trained = kmeans(points, 64, pool, iterations=5, seed=1, match=match)
+    assert trained.shape == (64, data.base.shape[1])
+    np.testing.assert_allclose(np.linalg.norm(trained, axis=1), 1.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("split", ["shards", "replicas"])
+def test_several_gpus_answer_as_one(collection: Path, data: Clustered, split: Literal["shards", "replicas"]) -> None:
+    if gpu_count() < 2:
+        pytest.skip("there is one GPU, and this takes two")
+    one = open_index(collection, "cuda").index
+    two = open_index(collection, "cuda", gpus=Gpus(2, split)).index
+    only = Selection.of(one.size, np.arange(0, one.size, 3))
+    for chosen in (None, only):
+        scores, rows = one.search(data.image_queries, 10, only=chosen)
+        spread, found = two.search(data.image_queries, 10, only=chosen)
+        agree = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(rows.tolist(), found.tolist(), strict=True)])
+        assert agree >= 0.95
+        assert (spread[:, 0] >= scores[:, 0] - 2e-3).all()
+
+
+def test_more_gpus_than_there_are_is_refused(collection: Path) -> None:
+    with pytest.raises(DeviceUnavailable, match=f"{gpu_count() + 1} GPUs were asked for"):
+        open_index(collection, "cuda", gpus=Gpus(gpu_count() + 1))
 
 
 def test_limits_of_the_device(collection: Path, data: Clustered) -> None:

@@ -11,7 +11,8 @@ from clipsearch.encoders.load import load_encoders
 from clipsearch.encoders.manifest import load_bundle
 from clipsearch.errors import DeviceUnavailable, OutOfMemory
 from clipsearch.gpu_plan import check_fits, index_parts, tower_parts
-from clipsearch.index.gpu import SCRATCH_BYTES, needs
+from clipsearch.index.gpu import ONE, Gpus, needs
+from clipsearch.index.gpu_device import SCRATCH_BYTES
 from clipsearch.index.manifest import MANIFEST
 from clipsearch.index.rules import Kind
 from clipsearch.index.storage import newest_snapshot, read_ivfpq
@@ -39,15 +40,22 @@ def test_what_does_not_fit_is_refused_with_the_sums() -> None:
 def test_an_index_is_as_large_as_its_codes(tmp_path: Path) -> None:
     manifest = build(tmp_path, clustered(2_000, 16, 20), Kind.IVFPQ).manifest
     ivf = read_ivfpq(newest_snapshot(tmp_path), manifest)
-    assert needs(manifest) == {
+    assert needs(manifest, ONE) == {
         "codes": ivf.ntotal * (ivf.code_size + 8),
         "centroids": ivf.nlist * ivf.d * 4,
         "scratch": SCRATCH_BYTES,
     }
 
 
+def test_shards_share_the_codes_and_replicas_do_not(tmp_path: Path) -> None:
+    manifest = build(tmp_path, clustered(2_001, 16, 20), Kind.IVFPQ).manifest
+    whole = needs(manifest, ONE)
+    assert needs(manifest, Gpus(4)) == {**whole, "codes": 501 * (whole["codes"] // 2_001)}
+    assert needs(manifest, Gpus(4, "replicas")) == whole
+
+
 def test_an_exact_index_needs_room_to_compute_in(tmp_path: Path) -> None:
-    assert needs(build(tmp_path, clustered(200, 16, 20), Kind.FLAT).manifest) == {"scratch": SCRATCH_BYTES}
+    assert needs(build(tmp_path, clustered(200, 16, 20), Kind.FLAT).manifest, ONE) == {"scratch": SCRATCH_BYTES}
 
 
 def settings(**more: object) -> Settings:
@@ -83,7 +91,7 @@ def test_indexes_of_all_collections_are_counted_but_for_those_that_cannot_be_rea
     (tmp_path / "empty").mkdir()
     parts = index_parts(tmp_path)
     assert parts["index scratch"] == 2 * SCRATCH_BYTES
-    assert parts["index codes"] == sum(needs(manifest)["codes"] for manifest in manifests)
+    assert parts["index codes"] == sum(needs(manifest, ONE)["codes"] for manifest in manifests)
 
 
 def test_on_a_cpu_nothing_is_counted(tmp_path: Path) -> None:

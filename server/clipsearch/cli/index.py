@@ -41,7 +41,12 @@ def index() -> None:
 )
 @click.option("--recall-target", type=click.FloatRange(0, 1, min_open=True), default=0.95, help="Recall@10 to reach.")
 @click.option("--text-queries", type=_PATH, help="Lines of text, or .npy of vectors, to tune with.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where the model runs.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    help="Where the model runs and vectors find lists.",
+)
 @click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads; 0: one per core.")
 @click.option("--seed", type=int, default=0, help="Seed of all that is random in a build.")
 def build(
@@ -68,7 +73,7 @@ def build(
     from clipsearch.offline import Request, build_offline
 
     request = Request(source, out, bundle, metadata, text_queries, device, threads)
-    options = IndexOptions(Kind(kind), recall_target, threads, seed)
+    options = IndexOptions(Kind(kind), recall_target, threads, seed, device=device)
     try:
         with progress_bars() as report:
             outcome = build_offline(request, options, report)

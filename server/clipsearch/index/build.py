@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from clipsearch.errors import UnusableIndex
 from clipsearch.index.drift import misfit
+from clipsearch.index.gpu_matching import match_for
 from clipsearch.index.ids import write_ids
 from clipsearch.index.ivfpq import IvfPqIndex
 from clipsearch.index.lists import centroids_of
@@ -23,7 +24,7 @@ from clipsearch.index.manifest import IndexManifest, IvfPq, Recall, TrainedOn
 from clipsearch.index.readd import Trained, find_trained, readd, reason_to_train, sample_of
 from clipsearch.index.rows import write_rows
 from clipsearch.index.rules import IvfPqShape, Kind, Training, choose_kind, choose_shape
-from clipsearch.index.storage import IVFPQ, VECTORS, describe_files, publish, start_building
+from clipsearch.index.storage import IVFPQ, VECTORS, Device, describe_files, publish, start_building
 from clipsearch.index.threads import available_cores, limit_blas, limit_openmp
 from clipsearch.index.train import ITERATIONS, train_and_add
 from clipsearch.index.tuning import Report, Truth, Tuned, counting, find_truth, recall_of, tune
@@ -41,7 +42,8 @@ class IndexOptions:
     """What a caller may ask of an index.
 
     ``recall_target`` is recall@10 against exact search, for every kind of query that was given; ``threads`` 0 means
-    every core. Only ``training`` ALWAYS makes the same index of the same vectors whatever was there before.
+    every core. On a ``device`` that is a GPU, vectors find their lists there. Only ``training`` ALWAYS makes the same
+    index of the same vectors whatever was there before.
     """
 
     kind: Kind = Kind.AUTO
@@ -49,6 +51,7 @@ class IndexOptions:
     threads: int = 0
     seed: int = 0
     training: Training = Training.ALWAYS
+    device: Device = "cpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,7 @@ def build_index(
     Memory: the codes (twice where they are taken over), the training sample and one block; vectors stay in the
     memory-mapped file. What ``report`` raises ends the build and leaves nothing; a crash leaves a directory that the
     next build removes. Stages are ``writing``, ``checking`` (exact search), ``training``, ``adding``, ``tuning``.
-    Raises UnusableIndex where ``training`` is NEVER and there is none to take over.
+    Raises UnusableIndex where ``training`` is NEVER and there is none to take over, and DeviceUnavailable.
     """
     options = options or IndexOptions()
     building = start_building(collection)
@@ -149,6 +152,7 @@ class _IvfPqBuild:
         self._options, self._report = options, report
         self._shape = choose_shape(source.n, source.dimension)
         self._threads = options.threads or available_cores()
+        self._match = match_for(options.device)
 
     def run(self, trained: Trained | None) -> _Tuned:
         """Write the file, with what was ``trained`` before where that does."""
@@ -166,7 +170,7 @@ class _IvfPqBuild:
     def _in_haste(self, trained: Trained | None, pool: Executor) -> _Tuned:
         if trained is None:
             raise UnusableIndex("there is no index whose training could be taken over")
-        self._write(readd(trained, self._source.rows, self._vectors.matrix, pool, self._report))
+        self._write(readd(trained, self._source.rows, self._vectors.matrix, pool, self._report, match=self._match))
         return _Tuned(trained.parameters)
 
     def _readded(self, trained: Trained, truths: list[Halves], pool: Executor) -> _Tuned | None:
@@ -175,7 +179,7 @@ class _IvfPqBuild:
         if reason := reason_to_train(trained, rows, matrix, options.seed):
             logger.info("training: %s", reason)
             return None
-        ivf = readd(trained, rows, matrix, pool, self._report)
+        ivf = readd(trained, rows, matrix, pool, self._report, match=self._match)
         tuned = self._tuned(ivf, trained.parameters, truths)
         missed = [recall for recall in (tuned.image, tuned.text) if recall is not None and not recall.met]
         if missed:
@@ -186,7 +190,7 @@ class _IvfPqBuild:
 
     def _trained_anew(self, truths: list[Halves], pool: Executor) -> _Tuned:
         matrix, shape, rows, seed = self._vectors.matrix, self._shape, self._source.rows, self._options.seed
-        ivf = train_and_add(matrix, shape, seed, pool, self._report)
+        ivf = train_and_add(matrix, shape, seed, pool, self._report, match=self._match)
         self._write(ivf)
         typical = sample_of(matrix, np.arange(len(matrix), dtype=np.int64), seed)
         trained_on = TrainedOn(

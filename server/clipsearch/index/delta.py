@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.index.exact import Scores
-from clipsearch.index.flat import penalty_of, scan
-from clipsearch.ports import Rows, Vectors
+from clipsearch.ports import Rows, Scanner, Vectors
 from clipsearch.selection import Selection
 
 Number = TypeVar("Number", bound=np.generic)
@@ -26,12 +25,13 @@ FIRST_CAPACITY = 256
 class Delta:
     """What the buffer held at one moment: ``rows`` int64 [m] ascending, ``vectors`` float32 [m, d].
 
-    ``alive`` selects the positions that are not tombstoned, None where all are.
+    ``alive`` selects the positions that are not tombstoned, None where all are. ``scan`` is the buffer's.
     """
 
     rows: Rows
     vectors: Vectors
     alive: Selection | None
+    scan: Scanner
 
     @property
     def dead(self) -> int:
@@ -43,8 +43,7 @@ class Delta:
 
         Not for an empty delta.
         """
-        penalty = None if only is None else only.derive("penalty", lambda: penalty_of(only.mask))
-        scores, found = scan(queries, self.vectors, k, penalty)
+        scores, found = self.scan(queries, self.vectors, k, only)
         missing = found < 0
         rows = self.rows.take(found, mode="clip")
         rows[missing] = -1
@@ -54,7 +53,8 @@ class Delta:
 class DeltaBuffer:
     """Grows at its end; what was handed out before keeps showing what it showed. One writer."""
 
-    def __init__(self, dimension: int) -> None:
+    def __init__(self, dimension: int, scan: Scanner) -> None:
+        self._scan = scan
         self._rows: Rows = np.empty(FIRST_CAPACITY, dtype=np.int64)
         self._vectors: Vectors = np.empty((FIRST_CAPACITY, dimension), dtype=np.float32)
         self._size = 0
@@ -73,7 +73,7 @@ class DeltaBuffer:
 
     def delta(self, alive: Selection | None) -> Delta:
         """Return what the buffer holds now, without copying it."""
-        return Delta(self._rows[: self._size], self._vectors[: self._size], alive)
+        return Delta(self._rows[: self._size], self._vectors[: self._size], alive, self._scan)
 
 
 def _grown(array: NDArray[Number], used: int, capacity: int) -> NDArray[Number]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from clipsearch.errors import NprobeOutOfRange, TopKOutOfRange
 from clipsearch.index.exact import BLOCK_FLOATS, Scores, pad, top_k
-from clipsearch.ports import Rows, Vectors
+from clipsearch.ports import Rows, Scanner, Vectors
 from clipsearch.selection import Selection
 
 
@@ -90,6 +90,11 @@ def penalty_of(allowed: NDArray[np.bool_]) -> Scores:
     return np.where(allowed, np.float32(0), np.float32(-np.inf))
 
 
+def scan_selected(queries: Vectors, vectors: Vectors, k: int, only: Selection | None) -> tuple[Scores, Rows]:
+    """Score the selected vectors on the CPU: a ``ports.Scanner``."""
+    return scan(queries, vectors, k, None if only is None else only.derive("penalty", lambda: penalty_of(only.mask)))
+
+
 class FlatIndex:
     """Exact search over float32 copies of the stored float16 vectors: 4·d bytes per item in memory.
 
@@ -98,6 +103,7 @@ class FlatIndex:
     """
 
     max_nprobe = 1
+    is_exact = True
 
     def __init__(self, vectors: NDArray[np.float16] | NDArray[np.float32]) -> None:
         """Take [N, d] vectors of unit length (copied to float32)."""
@@ -110,16 +116,22 @@ class FlatIndex:
         """Return (scores [n, k], positions [n, k]) as ports.VectorIndex says; ``nprobe`` is ignored."""
         check_search(k, None, self.max_nprobe)
         del nprobe
-        if only is None:
-            return scan(queries, self._vectors, k)
-        if only.root.count > self.size * GATHER_UP_TO:
-            return scan(queries, self._vectors, k, only.derive("penalty", lambda: penalty_of(only.mask)))
+        if only is None or only.root.count > self.size * GATHER_UP_TO:
+            return scan_selected(queries, self._vectors, k, only)
         positions, gathered = only.root.derive("gathered", lambda: self._gather(only.root))
         penalty = None
         if only is not only.root:
             penalty = only.derive("gathered penalty", lambda: penalty_of(only.contains(positions)))
         scores, found = scan(queries, gathered, k, penalty)
         return scores, np.where(found < 0, -1, positions.take(found, mode="clip")) if len(positions) else found
+
+    def search_exactly(self, queries: Vectors, k: int, only: Selection | None = None) -> tuple[Scores, Rows]:
+        """Return as ``search`` does, which misses nothing."""
+        return self.search(queries, k, only=only)
+
+    def scanner(self) -> Scanner:
+        """Return what compares with vectors that come later, on the CPU."""
+        return scan_selected
 
     def _gather(self, root: Selection) -> tuple[Rows, Vectors]:
         positions = root.positions

@@ -11,14 +11,14 @@ import faiss
 import numpy as np
 
 from clipsearch.index.exact import Scores
-from clipsearch.index.flat import check_search
+from clipsearch.index.flat import check_search, scan_selected
 from clipsearch.index.lists import Lists, bit_selector, list_selector
 from clipsearch.index.overfetch import search_and_drop
 from clipsearch.index.planner import Counts, Facts, Way, plan
 from clipsearch.index.subset import scan, search_selected
 from clipsearch.index.threads import limit_openmp, serving_threads
 from clipsearch.index.vectors import VectorFile
-from clipsearch.ports import Rows, Vectors
+from clipsearch.ports import Rows, Scanner, Vectors
 from clipsearch.selection import Selection
 
 # The stubs of faiss do not know the keyword constructors of its parameter classes.
@@ -30,6 +30,8 @@ _SMALL_BATCH = 4
 
 class IvfPqIndex:
     """An inverted file of product codes over inner product, re-ranked exactly."""
+
+    is_exact = False
 
     def __init__(
         self,
@@ -153,6 +155,10 @@ class IvfPqIndex:
     def vectors(self, positions: Rows) -> Vectors:
         """Return the stored vectors at ``positions``, float32 [n, d]."""
         return self.matrix[positions].astype(np.float32)
+
+    def scanner(self) -> Scanner:
+        """Return what compares with vectors that come later, on the CPU."""
+        return scan_selected
 
 
 def _selecting(nprobe: int, only: Selection, filled: Selection) -> Any:

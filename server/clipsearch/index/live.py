@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from clipsearch.errors import UnusableIndex, WrongDimension
 from clipsearch.index.base import Base, positions_of
 from clipsearch.index.delta import Delta, DeltaBuffer
+from clipsearch.index.flat import scan_selected
 from clipsearch.index.view import View
 from clipsearch.ports import Rows, VectorIndex, Vectors
 from clipsearch.selection import Selection
@@ -33,9 +34,9 @@ class LiveIndex:
         """
         self._dimension = dimension
         self._lock = threading.Lock()
-        self._buffer = DeltaBuffer(dimension)
-        self.base_seq = seq
         known = None if base is None else self._checked(base, base_rows)
+        self._buffer = DeltaBuffer(dimension, scan_selected if base is None else base.scanner())
+        self.base_seq = seq
         self._view = View(dimension, known, None, self._buffer.delta(None), seq)
 
     @property
@@ -85,7 +86,7 @@ class LiveIndex:
             newer = newer[~np.isin(newer, left_out)]
             if len(newer) and len(fresh.rows) and newer[0] < fresh.rows[-1]:
                 raise UnusableIndex(f"the new base lacks row {newer[0]}, which lives; build it again")
-            buffer = DeltaBuffer(self._dimension)
+            buffer = DeltaBuffer(self._dimension, base.scanner())
             if len(newer):
                 buffer.append(newer, view.vectors(newer))
             self._buffer, self.base_seq = buffer, base_seq

@@ -11,19 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from clipsearch.errors import UnusableIndex
 from clipsearch.index.base import positions_of
 from clipsearch.index.drift import assignment_drift, training_due
+from clipsearch.index.inverted import empty_like, move_codes
+from clipsearch.index.kmeans import Match
 from clipsearch.index.lists import centroids_of
 from clipsearch.index.manifest import IvfPq
+from clipsearch.index.matching import NearestByProduct
 from clipsearch.index.rows import ROWS, open_rows
 from clipsearch.index.rules import choose_m
 from clipsearch.index.storage import IVFPQ, check_files, find_snapshots, read_ivfpq, read_manifest
-from clipsearch.index.train import add, empty_ivfpq
+from clipsearch.index.train import add
 from clipsearch.index.tuning import Report
 from clipsearch.ports import Rows, Vectors
 
@@ -82,30 +84,21 @@ def sample_of(matrix: NDArray[np.float16], positions: Rows, seed: int) -> Vector
     return sample
 
 
-def readd(trained: Trained, rows: Rows, matrix: NDArray[np.float16], pool: Executor, report: Report) -> Any:
+def readd(
+    trained: Trained,
+    rows: Rows,
+    matrix: NDArray[np.float16],
+    pool: Executor,
+    report: Report,
+    *,
+    match: Match = NearestByProduct,
+) -> Any:
     """Return a ``faiss.IndexIVFPQ`` of vectors float16 [N, d] of ``rows`` int64 [N] with what was trained before."""
-    ivf = empty_ivfpq(centroids_of(trained.ivf), trained.parameters.m)
-    codewords = faiss.vector_to_array(trained.ivf.pq.centroids)
-    faiss.copy_array_to_vector(codewords, ivf.pq.centroids)
-    ivf.is_trained = True
+    ivf = empty_like(trained.ivf)
     before = positions_of(trained.rows, rows)
     kept = np.flatnonzero(before >= 0)
     after = np.full(len(trained.rows), -1, dtype=np.int64)
     after[before[kept]] = kept
-    _move(trained.ivf, ivf, after)
-    add(ivf, matrix, np.flatnonzero(before < 0), pool, report)
+    move_codes(trained.ivf, ivf, after)
+    add(ivf, matrix, np.flatnonzero(before < 0), pool, report, match=match)
     return ivf
-
-
-def _move(old: Any, new: Any, after: Rows) -> None:
-    """Copy the codes of each list; ``after`` gives the new position of each old one, -1 for those to leave behind."""
-    for i in range(old.nlist):
-        size = old.invlists.list_size(i)
-        if size == 0:
-            continue
-        positions = after[faiss.rev_swig_ptr(old.invlists.get_ids(i), size)]
-        codes = faiss.rev_swig_ptr(old.invlists.get_codes(i), size * old.code_size).reshape(size, -1)[positions >= 0]
-        positions = positions[positions >= 0]
-        if len(positions):
-            new.invlists.add_entries(i, len(positions), faiss.swig_ptr(positions), faiss.swig_ptr(codes))
-        new.ntotal += len(positions)

@@ -21,6 +21,7 @@ import faiss
 from clipsearch.disk import flush
 from clipsearch.errors import DeviceUnavailable, UnusableIndex
 from clipsearch.index.flat import FlatIndex
+from clipsearch.index.gpu import ONE, Gpus, is_on_gpu, load_on_gpus
 from clipsearch.index.ids import PackedIds, open_ids
 from clipsearch.index.ivfpq import IvfPqIndex
 from clipsearch.index.manifest import MANIFEST, IndexManifest, StoredFile, parse_manifest
@@ -75,14 +76,19 @@ def find_snapshots(collection: Path) -> list[Path]:
 
 
 def open_index(
-    collection: str | Path, device: Device = "auto", threads: int | None = None, *, verify: bool = True
+    collection: str | Path,
+    device: Device = "auto",
+    threads: int | None = None,
+    *,
+    gpus: Gpus = ONE,
+    verify: bool = True,
 ) -> LoadedIndex:
     """Open the newest index of a collection directory, or an ``index-<seq>`` directory itself.
 
     ``threads`` is how many a search may use (default: a quarter of the cores); it also sets the BLAS threads of this
     process. ``verify`` compares every file with its SHA-256, about a second per gigabyte; without it only sizes and
     headers are looked at. Raises UnusableIndex where the files are not whole, and DeviceUnavailable where ``cuda`` was
-    asked for and cannot be had; ``auto`` takes a GPU where FAISS can use one.
+    asked for and cannot be had; ``auto`` takes a GPU where FAISS can use one, and ``gpus`` says how many and how.
     """
     given = Path(collection)
     path = given if (given / MANIFEST).is_file() else newest_snapshot(given)
@@ -94,18 +100,17 @@ def open_index(
     vectors = open_vectors(path / VECTORS, manifest.size, manifest.dimension)
     threads = threads or serving_threads()
     limit_blas(threads)
-    return LoadedIndex(_load(path, manifest, vectors, device, threads), manifest, rows, ids, path)
+    return LoadedIndex(_load(path, manifest, vectors, device, threads, gpus=gpus), manifest, rows, ids, path)
 
 
-def _load(path: Path, manifest: IndexManifest, vectors: VectorFile, device: Device, threads: int) -> VectorIndex:
-    # Imported here: gpu imports nothing that this module needs, but reads as the special case that it is.
-    from clipsearch.index.gpu import is_on_gpu, load_on_gpu
-
+def _load(
+    path: Path, manifest: IndexManifest, vectors: VectorFile, device: Device, threads: int, *, gpus: Gpus
+) -> VectorIndex:
     if device not in ("auto", "cpu", "cuda"):
         raise DeviceUnavailable(f"unknown device {device!r}; use auto, cpu or cuda")
     ivf = read_ivfpq(path, manifest) if manifest.ivfpq else None
     if is_on_gpu(device):
-        return load_on_gpu(manifest, vectors, ivf)
+        return load_on_gpus(manifest, vectors.matrix, ivf, gpus)
     if manifest.ivfpq is None:
         return FlatIndex(vectors.matrix)
     shape = manifest.ivfpq

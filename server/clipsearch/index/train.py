@@ -8,8 +8,10 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.index.kmeans import assign, kmeans
+from clipsearch.index.inverted import empty_ivfpq
+from clipsearch.index.kmeans import Match, assign, kmeans
 from clipsearch.index.lists import centroids_of
+from clipsearch.index.matching import NearestByProduct
 from clipsearch.index.rules import POINTS_PER_CODEWORD, IvfPqShape
 from clipsearch.index.tuning import Report, counting
 from clipsearch.ports import Rows, Vectors
@@ -24,45 +26,58 @@ CODEWORDS = 256
 """One byte per sub-vector."""
 
 
-def train(matrix: NDArray[np.float16], shape: IvfPqShape, seed: int, pool: Executor, report: Report) -> Any:
-    """Return an empty ``faiss.IndexIVFPQ`` trained on a sample of ``matrix`` [N, d]."""
+def train(
+    matrix: NDArray[np.float16],
+    shape: IvfPqShape,
+    seed: int,
+    pool: Executor,
+    report: Report,
+    *,
+    match: Match = NearestByProduct,
+) -> Any:
+    """Return an empty ``faiss.IndexIVFPQ`` trained on a sample of ``matrix`` [N, d]; ``match`` finds points' lists."""
     rng = np.random.default_rng(seed)
     # Sorted: a memory-mapped file is read front to back.
     sample: Vectors = matrix[np.sort(rng.choice(len(matrix), shape.sample, replace=False))].astype(np.float32)
     progress = counting(report, "training", ITERATIONS + shape.m)
     progress(0)
-    centroids = kmeans(sample, shape.nlist, pool, iterations=ITERATIONS, seed=seed, progress=progress)
+    centroids = kmeans(sample, shape.nlist, pool, iterations=ITERATIONS, seed=seed, match=match, progress=progress)
     points = sample[rng.choice(len(sample), min(len(sample), CODEWORDS * POINTS_PER_CODEWORD), replace=False)]
-    residuals = points - centroids[assign(points, centroids, pool)]
-    ivf = empty_ivfpq(centroids, shape.m)
-    faiss.copy_array_to_vector(_codewords(residuals, shape.m, seed, pool, progress).ravel(), ivf.pq.centroids)
-    ivf.is_trained = True
-    return ivf
+    residuals = points - centroids[assign(points, match(centroids), pool)]
+    return empty_ivfpq(centroids, _codewords(residuals, shape.m, seed, pool, progress))
 
 
-def empty_ivfpq(centroids: Vectors, m: int) -> Any:
-    """Return a ``faiss.IndexIVFPQ`` around ``centroids`` [nlist, d] with codes of ``m`` bytes, codewords not set."""
-    nlist, d = centroids.shape
-    quantizer = faiss.IndexFlatIP(d)
-    quantizer.add(centroids)
-    return faiss.IndexIVFPQ(quantizer, d, nlist, m, 8, faiss.METRIC_INNER_PRODUCT)
-
-
-def add(ivf: Any, matrix: NDArray[np.float16], positions: Rows, pool: Executor, report: Report) -> None:
+def add(
+    ivf: Any,
+    matrix: NDArray[np.float16],
+    positions: Rows,
+    pool: Executor,
+    report: Report,
+    *,
+    match: Match = NearestByProduct,
+) -> None:
     """Fill a trained index with the vectors at ``positions`` int64 of ``matrix`` [N, d], a block at a time."""
-    centroids = centroids_of(ivf)
+    matcher = match(centroids_of(ivf))
     for start in range(0, len(positions), BLOCK):
         some = positions[start : start + BLOCK]
         block: Vectors = matrix[some].astype(np.float32)
-        labels = assign(block, centroids, pool)
+        labels = assign(block, matcher, pool)
         ivf.add_core(len(block), faiss.swig_ptr(block), faiss.swig_ptr(some), faiss.swig_ptr(labels))
         report("adding", start + len(block), len(positions))
 
 
-def train_and_add(matrix: NDArray[np.float16], shape: IvfPqShape, seed: int, pool: Executor, report: Report) -> Any:
+def train_and_add(
+    matrix: NDArray[np.float16],
+    shape: IvfPqShape,
+    seed: int,
+    pool: Executor,
+    report: Report,
+    *,
+    match: Match = NearestByProduct,
+) -> Any:
     """Return a ``faiss.IndexIVFPQ`` trained on a sample of ``matrix`` [N, d] and filled with all of it."""
-    ivf = train(matrix, shape, seed, pool, report)
-    add(ivf, matrix, np.arange(len(matrix), dtype=np.int64), pool, report)
+    ivf = train(matrix, shape, seed, pool, report, match=match)
+    add(ivf, matrix, np.arange(len(matrix), dtype=np.int64), pool, report, match=match)
     return ivf
 
 

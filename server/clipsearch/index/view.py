@@ -7,10 +7,8 @@ import numpy as np
 from clipsearch.index.allowed import AllowedRows
 from clipsearch.index.base import Base, positions_of
 from clipsearch.index.delta import Delta
-from clipsearch.index.exact import Scores, pad
+from clipsearch.index.exact import Scores, in_order, merged, pad
 from clipsearch.index.flat import check_search
-from clipsearch.index.gpu import GpuIvfPqIndex
-from clipsearch.index.ivfpq import IvfPqIndex
 from clipsearch.ports import Rows, VectorIndex, Vectors
 from clipsearch.selection import Selection
 
@@ -35,7 +33,7 @@ class View:
         held = [delta.rows] if base is None else [base.rows, delta.rows]
         self.end_row = max((int(rows[-1]) + 1 for rows in held if len(rows)), default=0)
         self.max_nprobe = 1 if base is None else base.index.max_nprobe
-        self.is_exact = base is None or not isinstance(base.index, IvfPqIndex | GpuIvfPqIndex)
+        self.is_exact = base is None or base.index.is_exact
 
     def search(
         self, queries: Vectors, k: int, nprobe: int | None = None, allowed: AllowedRows | None = None
@@ -52,13 +50,7 @@ class View:
 
     def search_exactly(self, queries: Vectors, k: int, allowed: AllowedRows | None = None) -> tuple[Scores, Rows]:
         """Return what ``search`` would with a recall of 1, whatever it costs: the measure of live recall."""
-
-        def exactly(index: VectorIndex, only: Selection | None) -> tuple[Scores, Rows]:
-            if isinstance(index, IvfPqIndex | GpuIvfPqIndex):
-                return index.search_exactly(queries, k, only)
-            return index.search(queries, k, None, only)
-
-        return self._search(queries, k, allowed, exactly)
+        return self._search(queries, k, allowed, lambda index, only: index.search_exactly(queries, k, only))
 
     def _search(
         self,
@@ -79,7 +71,7 @@ class View:
                 parts.append(self.delta.search(queries, k, only))
         if not parts:
             return pad(np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64), k)
-        return _in_order(*parts[0]) if len(parts) == 1 else _merged(parts, k)
+        return in_order(*parts[0]) if len(parts) == 1 else merged(parts, k)
 
     def vectors(self, rows: Rows) -> Vectors:
         """Return the vectors of rows, float32 [n, dimension], also of tombstoned ones that are still held.
@@ -107,24 +99,3 @@ class View:
         alive = self.delta.alive
         newer = self.delta.rows if alive is None else self.delta.rows[alive.positions]
         return np.concatenate([older, newer])
-
-
-def _in_order(scores: Scores, rows: Rows) -> tuple[Scores, Rows]:
-    """Put rows of equal score in ascending order; scores are in order already."""
-    # Looking costs 2 µs, sorting ten times that, and equal scores are rare.
-    if not np.count_nonzero(scores[:, 1:] == scores[:, :-1]):
-        return scores, rows
-    return _sorted(scores, rows)
-
-
-def _sorted(scores: Scores, rows: Rows) -> tuple[Scores, Rows]:
-    order = np.lexsort((rows, -scores), axis=1)
-    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
-
-
-def _merged(parts: list[tuple[Scores, Rows]], k: int) -> tuple[Scores, Rows]:
-    scores, rows = _sorted(
-        np.concatenate([part[0] for part in parts], axis=1), np.concatenate([part[1] for part in parts], axis=1)
-    )
-    # Copies: a slice would keep all that was merged in memory for as long as the answer is kept.
-    return scores[:, :k].copy(), rows[:, :k].copy()

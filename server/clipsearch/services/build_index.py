@@ -13,7 +13,7 @@ from clipsearch.errors import EmbeddingDamaged, InvalidInput, UnusableIndex, Wro
 from clipsearch.index.build import IndexOptions, IndexSource, build_index
 from clipsearch.index.manifest import IndexManifest
 from clipsearch.index.rules import Kind, Training, choose_kind
-from clipsearch.index.storage import check_files, read_manifest, snapshot_path
+from clipsearch.index.storage import Device, check_files, read_manifest, snapshot_path
 from clipsearch.ports import Rows, TextEncoder, Tokenizer, Vectors
 from clipsearch.services.build_report import RejectLog, Rejects, Report, Tally
 from clipsearch.services.build_vectors import unit_rows
@@ -65,15 +65,18 @@ def metadata_queries(reader: CatalogueReader, embed: TextEmbedder, seed: int, re
 
 @dataclass(frozen=True, slots=True)
 class Derivation:
-    """Derives the index of a collection beside serving, on ``threads``, tuned with texts of its own metadata."""
+    """Derives the index of a collection beside serving, on ``threads`` and maybe a GPU, tuned with its own texts."""
 
     embed: TextEmbedder
     threads: int
     recall_target: float
+    device: Device = "cpu"
 
     def __call__(self, directory: Path, reader: CatalogueReader, report: Report, training: Training) -> IndexManifest:
         """Derive it of the catalogue as it stands; raises as ``derive_index`` does."""
-        options = IndexOptions(recall_target=self.recall_target, threads=self.threads, training=training)
+        options = IndexOptions(
+            recall_target=self.recall_target, threads=self.threads, training=training, device=self.device
+        )
         with RejectLog(directory, Tally()) as rejects:
             queries = metadata_queries(reader, self.embed, options.seed, report)
             return derive_index(directory, reader, queries=queries, options=options, report=report, rejects=rejects)[0]

@@ -14,6 +14,7 @@ from clipsearch.index.allowed import AllowedRows
 from clipsearch.index.delta import FIRST_CAPACITY
 from clipsearch.index.flat import FlatIndex
 from clipsearch.index.live import LiveIndex
+from clipsearch.index.spread import Replicas, Shards, bounds
 from clipsearch.index.view import View
 from clipsearch.ports import VectorIndex
 
@@ -42,6 +43,11 @@ def make_base(living: Living, kind: str) -> tuple[VectorIndex, NDArray[np.int64]
             return FlatIndex(vectors), held
         case "ivfpq":
             return small_ivfpq(vectors), held
+        case "shards":
+            cut = bounds(len(vectors), 3)
+            return Shards([small_ivfpq(vectors[start:stop]) for start, stop in cut], [start for start, _ in cut]), held
+        case "replicas":
+            return Replicas([small_ivfpq(vectors), small_ivfpq(vectors)]), held
         case _:
             return small_ivfpq(vectors, selectors=False), held
 
@@ -103,7 +109,9 @@ class World:
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("write"), st.integers(0, 30), st.integers(0, 12)),
-        st.tuples(st.just("swap"), st.sampled_from(["flat", "ivfpq", "no selectors"]), st.integers(0, 3)),
+        st.tuples(
+            st.just("swap"), st.sampled_from(["flat", "ivfpq", "no selectors", "shards", "replicas"]), st.integers(0, 3)
+        ),
         st.tuples(st.just("clear"), st.just(0), st.just(0)),
     ),
     max_size=12,

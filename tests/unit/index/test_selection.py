@@ -44,6 +44,25 @@ def test_a_selection_is_a_set(size: int, data: st.DataObject) -> None:
     assert sorted(both.excluded.tolist()) == sorted(chosen & (dead | later))
 
 
+@given(size=sizes, data=st.data())
+@settings(deadline=None)
+def test_a_part_of_a_selection_is_a_selection(size: int, data: st.DataObject) -> None:
+    chosen, dead = (data.draw(st.sets(st.integers(0, size - 1))) for _ in range(2))
+    start = data.draw(st.sampled_from(range(0, size, 8)))
+    stop = data.draw(st.sampled_from([*range(start + 8, size, 8), size]))
+    only = Selection.of(size, np.array(sorted(chosen), dtype=np.int64))
+    gone = np.array(sorted(chosen & dead), dtype=np.int64)
+    for selection, wanted in ((only, chosen), (only.without(gone), chosen - dead)):
+        part = selection.part(start, stop)
+        inside = {position - start for position in wanted if start <= position < stop}
+        assert set(part.positions.tolist()) == inside
+        assert (part.size, part.count, len(part.bits)) == (stop - start, len(inside), -(-(stop - start) // 8))
+        assert set(part.root.positions.tolist()) - set(part.excluded.tolist()) == inside
+        assert selection.part(start, stop) is part
+    # What an index derives from a root outlives the tombstones, in parts as well.
+    assert only.without(gone).part(start, stop).root is only.part(start, stop)
+
+
 def test_derived_forms_are_made_once() -> None:
     made = itertools.count()
     only = Selection.of(9, np.array([3]))
