@@ -48,7 +48,7 @@ def check_available() -> str:
         return str(importlib.import_module("tensorrt").__version__)
     except ImportError as error:
         raise DeviceUnavailable(
-            f"tensorrt_engines is set, and TensorRT cannot be had: {error}; install tensorrt-cu13."
+            f"tensorrt_engines is set, and TensorRT cannot be had: {error}; install 'tensorrt-cu13<11'."
         ) from error
 
 

@@ -86,5 +86,5 @@ def test_without_tensorrt_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setattr(runtime, "get_available_providers", lambda: [TENSORRT])
     # The libraries come in a package of their own; None makes its import fail as if it were not installed.
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    with pytest.raises(DeviceUnavailable, match=r"TensorRT cannot be had: .*; install tensorrt-cu13"):
+    with pytest.raises(DeviceUnavailable, match=r"TensorRT cannot be had: .*; install 'tensorrt-cu13<11'"):
         check_available()
