@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import grpc
 from grpc import aio
@@ -17,6 +17,8 @@ from clipsearch.rpc.status import INTERNAL_TEXT
 logger = logging.getLogger(__name__)
 
 Send = Callable[[Frame], None]
+
+CANCELLED: Final = (grpc.StatusCode.CANCELLED, "the call was cancelled")
 
 
 class Calls:
@@ -46,19 +48,33 @@ class Calls:
         elif kind == f.ROOM:
             call.stream.room.release()
         elif kind == f.CANCEL:
-            call.cancel()
+            self._cancel(call)
 
     def cancel_all(self) -> None:
         """The front is gone, and with it everybody who waits."""
         for call in list(self._running.values()):
-            call.cancel()
+            self._cancel(call)
 
     def _start(self, call: "PassedCall") -> "PassedCall":
         self._running[call.number] = call
         call.task = asyncio.create_task(self._serve(call))
         return call
 
+    def _cancel(self, call: "PassedCall") -> None:
+        if call.task is not None:
+            call.task.cancel()
+        if not call.begun:
+            # A task that is cancelled before its first step runs nothing of its coroutine, so not its end either.
+            call.status = CANCELLED
+            self._end(call, None)
+
+    def _end(self, call: "PassedCall", answer: bytes | None) -> None:
+        del self._running[call.number]
+        code, text = call.status
+        self._send((f.END, call.number, code.value[0], text, call.trailing, answer))
+
     async def _serve(self, call: "PassedCall") -> None:
+        call.begun = True
         answer: bytes | None = None
         try:
             handler = await self._methods.find(call.method, call.metadata)
@@ -69,15 +85,13 @@ class Calls:
         except aio.AbortError:
             pass  # it has set the status
         except asyncio.CancelledError:
-            call.status = grpc.StatusCode.CANCELLED, "the call was cancelled"
+            call.status = CANCELLED
             raise
         except Exception:
             logger.exception("unforeseen exception in %s", call.method)
             call.status = grpc.StatusCode.INTERNAL, INTERNAL_TEXT
         finally:
-            del self._running[call.number]
-            code, text = call.status
-            self._send((f.END, call.number, code.value[0], text, call.trailing, answer))
+            self._end(call, answer)
 
 
 async def _answer(handler: Any, call: "PassedCall") -> bytes | None:
@@ -129,8 +143,8 @@ class PassedCall:
     """One call; to its method the context, with what servicers and interceptors ask of ``aio.ServicerContext``."""
 
     __slots__ = (
-        "_deadline", "_entered", "_peer", "_send", "_stream", "message", "metadata", "method", "number", "serialize",
-        "status", "task", "trailing",
+        "_deadline", "_entered", "_peer", "_send", "_stream", "begun", "message", "metadata", "method", "number",
+        "serialize", "status", "task", "trailing",
     )  # fmt: skip
 
     def __init__(self, number: int, send: Send, method: str, metadata: Metadata, *, asks: bool = False) -> None:
@@ -142,6 +156,8 @@ class PassedCall:
         self.status: tuple[grpc.StatusCode, str] = (grpc.StatusCode.OK, "")
         self.trailing: Metadata = []
         self.task: asyncio.Task[None] | None = None
+        self.begun = False
+        """Whether the task has run at all."""
         self._send = send
         self._deadline: float | None = None
         self._peer = ""
@@ -168,11 +184,6 @@ class PassedCall:
             self._send((f.LET, self.number))
             await self._entered.wait()
             self._entered = None
-
-    def cancel(self) -> None:
-        """End the call's task, if it has not ended by itself."""
-        if self.task is not None:
-            self.task.cancel()
 
     async def next(self) -> bytes | None:
         """Return the client's next message of a stream, None after the last."""
