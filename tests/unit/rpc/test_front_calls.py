@@ -25,7 +25,7 @@ class Server:
         self.reached = asyncio.Event()
         self.released = asyncio.Event()
         methods = Methods([])
-        handler = grpc.unary_unary_rpc_method_handler(self.wait, bytes, bytes)  # type: ignore[arg-type]
+        handler = grpc.unary_unary_rpc_method_handler(self.wait, bytes, bytes)
         methods.add_registered_method_handlers("some.Service", {"Wait": handler})
         self.calls = Calls(methods, self.sent.append)
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any, Final, NoReturn
 
 import grpc
@@ -48,50 +49,40 @@ class Calls:
         elif kind == f.ROOM:
             call.stream.room.release()
         elif kind == f.CANCEL:
-            self._cancel(call)
+            call.cancel()
 
     def cancel_all(self) -> None:
         """The front is gone, and with it everybody who waits."""
         for call in list(self._running.values()):
-            self._cancel(call)
+            call.cancel()
 
     def _start(self, call: "PassedCall") -> "PassedCall":
         self._running[call.number] = call
         call.task = asyncio.create_task(self._serve(call))
+        # Not at the coroutine's end: nothing of it runs where the task is cancelled before its first step.
+        call.task.add_done_callback(partial(self._end, call))
         return call
 
-    def _cancel(self, call: "PassedCall") -> None:
-        if call.task is not None:
-            call.task.cancel()
-        if not call.begun:
-            # A task that is cancelled before its first step runs nothing of its coroutine, so not its end either.
-            call.status = CANCELLED
-            self._end(call, None)
-
-    def _end(self, call: "PassedCall", answer: bytes | None) -> None:
+    def _end(self, call: "PassedCall", task: "asyncio.Task[bytes | None]") -> None:
         del self._running[call.number]
-        code, text = call.status
+        code, text = CANCELLED if task.cancelled() else call.status
+        answer = None if task.cancelled() else task.result()
         self._send((f.END, call.number, code.value[0], text, call.trailing, answer))
 
-    async def _serve(self, call: "PassedCall") -> None:
-        call.begun = True
-        answer: bytes | None = None
+    async def _serve(self, call: "PassedCall") -> bytes | None:
+        """Run a call's method, and return its answer; how it went is the call's status."""
         try:
             handler = await self._methods.find(call.method, call.metadata)
             if handler is None:
                 call.status = grpc.StatusCode.UNIMPLEMENTED, "there is no such method"
             else:
-                answer = await _answer(handler, call)
+                return await _answer(handler, call)
         except aio.AbortError:
             pass  # it has set the status
-        except asyncio.CancelledError:
-            call.status = CANCELLED
-            raise
         except Exception:
             logger.exception("unforeseen exception in %s", call.method)
             call.status = grpc.StatusCode.INTERNAL, INTERNAL_TEXT
-        finally:
-            self._end(call, answer)
+        return None
 
 
 async def _answer(handler: Any, call: "PassedCall") -> bytes | None:
@@ -143,7 +134,7 @@ class PassedCall:
     """One call; to its method the context, with what servicers and interceptors ask of ``aio.ServicerContext``."""
 
     __slots__ = (
-        "_deadline", "_entered", "_peer", "_send", "_stream", "begun", "message", "metadata", "method", "number",
+        "_deadline", "_entered", "_peer", "_send", "_stream", "message", "metadata", "method", "number",
         "serialize", "status", "task", "trailing",
     )  # fmt: skip
 
@@ -155,9 +146,7 @@ class PassedCall:
         self.serialize: Callable[[Any], bytes] = bytes
         self.status: tuple[grpc.StatusCode, str] = (grpc.StatusCode.OK, "")
         self.trailing: Metadata = []
-        self.task: asyncio.Task[None] | None = None
-        self.begun = False
-        """Whether the task has run at all."""
+        self.task: asyncio.Task[bytes | None] | None = None
         self._send = send
         self._deadline: float | None = None
         self._peer = ""
@@ -184,6 +173,11 @@ class PassedCall:
             self._send((f.LET, self.number))
             await self._entered.wait()
             self._entered = None
+
+    def cancel(self) -> None:
+        """End the call's task, if it has not ended by itself."""
+        if self.task is not None:
+            self.task.cancel()
 
     async def next(self) -> bytes | None:
         """Return the client's next message of a stream, None after the last."""
