@@ -108,7 +108,9 @@ class IvfPqIndex:
         kept = min(k, self._max_candidates)
         if len(queries) == 0 or kept == 0:
             return scores, positions
-        factor = max(1.0, min(overfetch * k, self._max_candidates) / kept)
+        fetch = min(max(kept, round(overfetch * k)), self._max_candidates)
+        # FAISS cuts the product of k and this to a whole number, in float32; half a candidate keeps it from losing one.
+        factor = (fetch + 0.5) / kept
         refining = _faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=parameters)
         found, where = self._refine.search(np.ascontiguousarray(queries), kept, params=refining)
         scores[:, :kept] = np.where(where < 0, -np.inf, found)

@@ -13,6 +13,7 @@ from clipsearch.index.rules import Kind
 from clipsearch.selection import Selection
 
 from .conftest import Built, build
+from .small_index import small_ivfpq, units
 
 
 def recall(built: Built, queries: NDArray[np.float32], nprobe: int | None = None) -> float:
@@ -183,3 +184,11 @@ def test_a_filter_does_not_excuse_nprobe_or_k(ivfpq: Built) -> None:
     with pytest.raises(TopKOutOfRange):
         ivfpq.loaded.index.search(ivfpq.data.image_queries[:1], 0, None, only)
     assert ivfpq.loaded.index.search(ivfpq.data.image_queries[:0], 10, None, only)[0].shape == (0, 10)
+
+
+def test_no_candidate_is_lost_to_rounding() -> None:
+    """27 times 29 / 27 is less than 29 in float32, and of 28 candidates the best 27 may not be those of all."""
+    rng = np.random.default_rng(5)
+    vectors, queries = units(rng, 29), units(rng, 2_000)
+    right = -np.sort(-(queries @ vectors.T), axis=1)
+    np.testing.assert_allclose(small_ivfpq(vectors).search(queries, 27)[0], right[:, :27], atol=1e-5)
