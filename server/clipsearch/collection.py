@@ -7,7 +7,7 @@ finds what was written, before and after a crash. Searches take the index's curr
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ from clipsearch.filtered import FilterCache
 from clipsearch.index.allowed import AllowedRows
 from clipsearch.index.base import positions_of
 from clipsearch.index.drift import Sizes, lists_fit, rebuild_due
-from clipsearch.index.gpu import ONE, Gpus, is_on_gpu
+from clipsearch.index.gpu import ONE, Gpus
 from clipsearch.index.live import NO_ROWS, LiveIndex
 from clipsearch.index.manifest import IndexManifest
 from clipsearch.index.rules import Training
@@ -103,8 +103,6 @@ class Collection:
         self._filters = FilterCache(self._reader.matching)
         self._rebuilds = Rebuilds(name, self.rebuild)
         self._changing = threading.Lock()
-        self.turn: AbstractContextManager[object] = threading.Lock() if is_on_gpu(options.device) else nullcontext()
-        """What to hold while searching: an index on a GPU takes one caller at a time."""
         self._closed = self._behind = self._lost = self._succeeded = False
         self._live: LiveIndex
         self._names: RowNames

@@ -105,8 +105,7 @@ class Scanner(Protocol):
 class VectorIndex(Protocol):
     """Nearest neighbours by cosine (inner product of unit vectors); knows vectors and their positions 0 … size - 1.
 
-    The indexes on the CPU take any number of callers at once, those on a GPU one at a time (GPU FAISS is not
-    thread-safe): the search lane serialises.
+    Any number of threads may search at once. On a GPU they take turns, since FAISS is not thread-safe there.
     """
 
     dimension: int

@@ -96,6 +96,21 @@ def test_a_search_sees_what_was_written_after_the_index(collection: Path, data: 
     np.testing.assert_allclose(scores[:, 0], 1.0, atol=2e-3)
 
 
+def test_threads_take_turns(collection: Path, data: Clustered) -> None:
+    index = open_index(collection, "cuda").index
+    scan = index.scanner()
+    newer = data.base[:5_000].astype(np.float16).astype(np.float32)
+
+    def both(count: int) -> tuple[list[list[int]], list[list[int]]]:
+        found, later = index.search(data.image_queries, 10)[1], scan(data.image_queries, newer[:count], 10, None)[1]
+        return found.tolist(), later.tolist()
+
+    counts = [100, 5_000, 2_000, 4_500] * 8
+    alone = {count: both(count) for count in counts}
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(both, counts)) == [alone[count] for count in counts]
+
+
 def test_lists_are_found_on_the_gpu_as_on_the_cpu(data: Clustered) -> None:
     match = match_for("cuda")
     centroids = data.base[:: len(data.base) // 256][:256].copy()

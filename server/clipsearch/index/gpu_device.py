@@ -1,6 +1,7 @@
 """One GPU as an index uses it: a stream, FAISS's scratch memory, and exact comparison with vectors that lie there."""
 
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -30,12 +31,13 @@ _faiss: Any = faiss  # The stubs of faiss do not know the keyword constructors o
 
 
 class Device:
-    """What the indexes of one collection share of one GPU. One caller at a time."""
+    """What an index holds of one GPU. FAISS takes one caller at a time there: others wait in ``current``."""
 
     def __init__(self, number: int) -> None:
         """Take a stream and scratch memory of the GPU of this number."""
         self.number = number
         self.cupy = import_cupy()
+        self._turn = threading.Lock()
         with self.cupy.cuda.Device(number):
             self.stream = self.cupy.cuda.Stream(non_blocking=True)
         self.resources = faiss.StandardGpuResources()
@@ -44,8 +46,8 @@ class Device:
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """Compute on this GPU, in its stream."""
-        with self.cupy.cuda.Device(self.number), self.stream:
+        """Wait for whoever computes with this, then compute on this GPU, in its stream."""
+        with self._turn, self.cupy.cuda.Device(self.number), self.stream:
             yield
 
     def bits(self, only: Selection | None) -> Any:

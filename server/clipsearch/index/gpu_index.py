@@ -59,7 +59,7 @@ class GpuFlatIndex(_OnGpu):
 class GpuIvfPqIndex(_OnGpu):
     """IVF-PQ with exact re-rank, all on one GPU: queries go up, positions and scores come down.
 
-    At most ``MOST_CANDIDATES`` results per query; the rest of ``k`` is padded. One caller at a time.
+    At most ``MOST_CANDIDATES`` results per query; the rest of ``k`` is padded.
     """
 
     is_exact = False

@@ -123,13 +123,12 @@ class Searcher:
         """Search one state of a collection; the probes share nprobe, filter and view."""
         first = probes[0]
         started = time.monotonic()
-        with collection.turn:
-            view = collection.view if first.view is None else first.view
-            most = max(probe.top_k + len(probe.excluded) + len(probe.shown) for probe in probes)
-            k = max(1, min(view.size, most))
-            nprobe = None if first.nprobe is None else min(first.nprobe, view.max_nprobe)
-            allowed = None if first.condition is None else collection.allowed(first.condition, view)
-            scores, rows = view.search(queries, k, nprobe, allowed)
+        view = collection.view if first.view is None else first.view
+        most = max(probe.top_k + len(probe.excluded) + len(probe.shown) for probe in probes)
+        k = max(1, min(view.size, most))
+        nprobe = None if first.nprobe is None else min(first.nprobe, view.max_nprobe)
+        allowed = None if first.condition is None else collection.allowed(first.condition, view)
+        scores, rows = view.search(queries, k, nprobe, allowed)
         searched_s = time.monotonic() - started
         if not view.is_exact and first.nprobe is None and self._monitor.is_due(len(probes)):
             kept = scores[0][rows[0] >= 0]
