@@ -30,6 +30,7 @@ from clipsearch.index.build import IndexOptions, IndexSource, build_index
 from clipsearch.index.flat import penalty_of, scan
 from clipsearch.index.ivfpq import IvfPqIndex
 from clipsearch.index.kmeans import assign, kmeans
+from clipsearch.index.matching import NearestByProduct
 from clipsearch.index.rules import Kind
 from clipsearch.index.storage import open_index
 from clipsearch.index.threads import available_cores, limit_blas
@@ -100,7 +101,7 @@ class Bench:
         sample = self.stored[self.rng.choice(index.size, min(index.size, 64 * count), replace=False)]
         with ThreadPoolExecutor(available_cores()) as pool:
             self.centres = kmeans(sample, count, pool, iterations=5, seed=seed)
-            self.cluster_of = assign(self.stored, self.centres, pool)
+            self.cluster_of = assign(self.stored, NearestByProduct(self.centres), pool)
         self.sizes = np.bincount(self.cluster_of, minlength=count)
 
     def curve(self) -> list[Measured]:

@@ -26,10 +26,11 @@ from clipsearch.index.ivfpq import IvfPqIndex
 from clipsearch.index.kmeans import assign, kmeans
 from clipsearch.index.lists import centroids_of
 from clipsearch.index.live import LiveIndex
+from clipsearch.index.matching import NearestByProduct
 from clipsearch.index.rules import Kind, choose_shape
 from clipsearch.index.storage import LoadedIndex, open_index
 from clipsearch.index.threads import available_cores, limit_blas
-from clipsearch.index.train import train_and_add
+from clipsearch.index.train import add, train
 from clipsearch.index.tuning import find_truth, recall_of
 from clipsearch.index.vectors import VectorFile
 
@@ -203,10 +204,12 @@ def drift(n: int, d: int) -> None:
     limit_blas(1)
     with ThreadPoolExecutor(available_cores()) as pool:
         centres = kmeans(data.base[:20_000], 12, pool, iterations=5, seed=3)
-        cluster_of = assign(data.base, centres, pool)
+        cluster_of = assign(data.base, NearestByProduct(centres), pool)
         held_out = np.isin(cluster_of, np.argsort(np.bincount(cluster_of, minlength=12))[4:8])
         old, unseen = data.base[~held_out], data.base[held_out]
-        ivf = train_and_add(old.astype(np.float16), choose_shape(len(old), d), 0, pool, lambda *_: None)
+        trained_on = old.astype(np.float16)
+        ivf = train(trained_on, choose_shape(len(old), d), 0, pool, lambda *_: None)
+        add(ivf, trained_on, np.arange(len(old), dtype=np.int64), pool, lambda *_: None)
         centroids = centroids_of(ivf)
         m = min(len(unseen), n // 5)
         noise = rng.standard_normal((m, d), dtype=np.float32) * np.float32(0.23 / d**0.5)

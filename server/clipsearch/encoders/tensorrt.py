@@ -1,7 +1,7 @@
 """TensorRT for the towers on a GPU: ONNX Runtime's provider, and the engines it makes and keeps.
 
-An engine is made for one graph, one kind of GPU, and shapes between a smallest and a largest; that takes minutes, so it
-is kept in a directory that only what it was made of can lead to.
+An engine is made for one graph, one kind of GPU, and shapes between a smallest and a largest; that takes long, so it is
+kept in a directory that only what it was made of can lead to.
 """
 
 import hashlib

@@ -26,7 +26,7 @@ from clipsearch.index.rows import write_rows
 from clipsearch.index.rules import IvfPqShape, Kind, Training, choose_kind, choose_shape
 from clipsearch.index.storage import IVFPQ, VECTORS, Device, describe_files, publish, start_building
 from clipsearch.index.threads import available_cores, limit_blas, limit_openmp
-from clipsearch.index.train import ITERATIONS, train_and_add
+from clipsearch.index.train import ITERATIONS, add, train
 from clipsearch.index.tuning import Report, Truth, Tuned, counting, find_truth, recall_of, tune
 from clipsearch.index.vectors import VectorFile, VectorFileWriter, open_vectors
 from clipsearch.ports import Rows, Vectors
@@ -190,7 +190,8 @@ class _IvfPqBuild:
 
     def _trained_anew(self, truths: list[Halves], pool: Executor) -> _Tuned:
         matrix, shape, rows, seed = self._vectors.matrix, self._shape, self._source.rows, self._options.seed
-        ivf = train_and_add(matrix, shape, seed, pool, self._report, match=self._match)
+        ivf = train(matrix, shape, seed, pool, self._report, match=self._match)
+        add(ivf, matrix, np.arange(len(matrix), dtype=np.int64), pool, self._report, match=self._match)
         self._write(ivf)
         typical = sample_of(matrix, np.arange(len(matrix), dtype=np.int64), seed)
         trained_on = TrainedOn(

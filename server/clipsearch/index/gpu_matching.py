@@ -29,14 +29,14 @@ def match_for(device: str) -> Match:
     if not is_on_gpu(device):
         return NearestByProduct
     require_gpus(1)
-    return OnGpu()
+    return GpuMatch()
 
 
-class OnGpu:
+class GpuMatch:
     """Makes matchers on the first GPU, or on the CPU where that has no room for them: a ``kmeans.Match``."""
 
     def __init__(self) -> None:
-        """Take a stream and scratch memory of a build's own; they go when it ends."""
+        """Take scratch memory of a build's own; it goes when the build ends."""
         self._resources = _faiss.StandardGpuResources()
         self._resources.setTempMemory(SCRATCH_BYTES)
 

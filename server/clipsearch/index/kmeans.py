@@ -44,8 +44,7 @@ def kmeans(
 ) -> Vectors:
     """Return ``k`` centroids of ``points`` [n, d], n >= k, found by Lloyd's iterations; unit vectors if ``spherical``.
 
-    ``match`` compares, by default on the CPU.
-
+    ``match`` compares points with centroids, by default on the CPU: by product if ``spherical``, else by distance.
     Start: ``k`` distinct points at random; a centroid that loses all its points starts again at another. ``progress``
     is called with 1 after each iteration and with 0 within; what it raises ends the training. Without a ``pool`` all
     runs on the calling thread.

@@ -14,7 +14,7 @@ _BLOCK_FLOATS: Final = 1 << 20
 """Products held at once by each thread: 4 MiB of float32, about a second-level cache."""
 
 FAISS_BLOCK: Final = 1 << 14
-"""Points that a FAISS index is asked about at once: some milliseconds of a GPU that others search with meanwhile."""
+"""Points that a FAISS index is asked about at once: not more, so that searches of the same GPU get their turn."""
 
 
 class Matcher(Protocol):

@@ -66,21 +66,6 @@ def add(
         report("adding", start + len(block), len(positions))
 
 
-def train_and_add(
-    matrix: NDArray[np.float16],
-    shape: IvfPqShape,
-    seed: int,
-    pool: Executor,
-    report: Report,
-    *,
-    match: Match = NearestByProduct,
-) -> Any:
-    """Return a ``faiss.IndexIVFPQ`` trained on a sample of ``matrix`` [N, d] and filled with all of it."""
-    ivf = train(matrix, shape, seed, pool, report, match=match)
-    add(ivf, matrix, np.arange(len(matrix), dtype=np.int64), pool, report, match=match)
-    return ivf
-
-
 def _codewords(residuals: Vectors, m: int, seed: int, pool: Executor, progress: Callable[[int], None]) -> Vectors:
     """Return the product quantiser's codewords, float32 [m, CODEWORDS, d / m]: a k-means for each sub-vector."""
 
