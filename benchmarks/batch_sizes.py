@@ -1,9 +1,10 @@
-"""What smaller batches are worth to those who wait for them, and what they cost.
+"""What batches of some size are worth to those who wait for them, and what they cost.
 
     python benchmarks/batch_sizes.py
 
-Servers of an int8 ViT-B/32 with the batches that are the default and with larger ones, in turns: how much each does at
-saturation, and how long calls take that come at random at four fifths of that. See docs/decisions/0013-batch-sizes.md.
+Servers of an int8 ViT-B/32 with the batches that are the default, with smaller and with larger ones, in turns: how much
+each does at saturation, and how long calls take that come at random at four fifths of that. See
+docs/decisions/0013-batch-sizes.md.
 """
 
 import json
@@ -35,9 +36,12 @@ from clipsearch.v1 import embedding_pb2 as pb
 RESULTS = ROOT / "benchmarks" / "results" / "batch_sizes.json"
 TEXTS = 64
 """As many different ones as are in flight: what is the same in a batch may be computed once."""
-LARGER = ("--text-batch-tokens", "512", "--text-batch-items", "64", "--image-batch-items", "8")
+OTHERS = {
+    "smaller": ("--text-batch-tokens", "96", "--image-batch-items", "2"),
+    "larger": ("--text-batch-tokens", "512", "--text-batch-items", "64", "--image-batch-items", "8"),
+}
 SHARE = 0.8
-"""Of the median capacity of a round, at which calls come: the same rate for both."""
+"""Of the median capacity of a round, at which calls come: the same rate for all."""
 LEAD_S, STARTS_S, DEADLINE_S = 0.5, 1.5, 10.0
 """What is not counted of a loop that begins on an idle server; how long a generator takes to start; of every call."""
 
@@ -62,7 +66,7 @@ def works() -> list[Work]:
 
 
 def at_both_loads(running: Mapping[str, Served], given: Work, rounds: int, seconds: float) -> list[Line]:
-    """Let both take turns under one kind of call, saturated and for ``seconds`` below that."""
+    """Let all take turns under one kind of call, saturated and for ``seconds`` below that."""
     found = {kind: Samples() for kind in running}
     with bodies_on_disk(given.bodies) as files, tempfile.TemporaryDirectory() as scratch:
         bodies = Path(scratch) / "bodies.json"
@@ -97,7 +101,7 @@ def latencies_ms(server: Served, method: str, bodies: Path, *, rate: float, seco
 
 
 def lines(section: str, found: Mapping[str, Samples]) -> list[Line]:
-    """Return each one's figures, and those of the default over those of larger batches."""
+    """Return each one's figures, and those of the default over the others'."""
     result = []
     for kind, one in found.items():
         result += [
@@ -106,28 +110,31 @@ def lines(section: str, found: Mapping[str, Samples]) -> list[Line]:
             Line(section, f"{kind}: p99 at {SHARE:.0%}", "ms", summarise(one.p99_ms), better="lower"),
             Line(section, f"{kind}: p99 / p50", "x", summarise(ratios(one.p99_ms, one.p50_ms)), better="lower"),
         ]
-    (_, larger), (_, default) = found.items()
-    return [
-        *result,
-        Line(section, "default / larger: at saturation", "x", summarise(ratios(default.capacity, larger.capacity))),
-        Line(section, "default / larger: p99", "x", summarise(ratios(default.p99_ms, larger.p99_ms)), better="lower"),
-    ]
+    default = found["default"]
+    for kind in OTHERS:
+        other, both = found[kind], f"default / {kind}"
+        result += [
+            Line(section, f"{both}: at saturation", "x", summarise(ratios(default.capacity, other.capacity))),
+            Line(section, f"{both}: p99", "x", summarise(ratios(default.p99_ms, other.p99_ms)), better="lower"),
+        ]
+    return result
 
 
 def main() -> None:
     """Measure, show and write."""
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    given = options("Measure default batches beside larger ones.", RESULTS, seconds=8.0)
+    given = options("Measure default batches beside smaller and larger ones.", RESULTS, seconds=8.0)
     facts = environment(ROOT)
     try:
         bundle = random_bundle(given.work, "int8", 0, given.tokenizer)
     except MissingInput as error:
         sys.exit(f"{error}.")
-    with servers({"larger": LARGER, "default": ()}, bundle, given.work) as running:
+    with servers({"default": (), **OTHERS}, bundle, given.work) as running:
         result = []
         for work, longer in zip(works(), (1.0, 1.5), strict=True):  # pictures take ten times as long
             result += at_both_loads(running, work, given.rounds, longer * given.seconds)
-    settings = {"rounds": given.rounds, "seconds": given.seconds, "larger": " ".join(LARGER)}
+    others = {kind: " ".join(flags) for kind, flags in OTHERS.items()}
+    settings = {"rounds": given.rounds, "seconds": given.seconds, **others}
     publish(result, "batch sizes", facts, settings, given.out)
 
 

@@ -209,6 +209,7 @@ TABLES: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("docs/decisions/0012-packed-texts.md", "packing", lambda: lines_table("packing")),
     ("docs/decisions/0014-int8-pairs.md", "int8_sums", lambda: lines_table("int8_sums")),
     ("docs/decisions/0013-batch-sizes.md", "batch_sizes", lambda: lines_table("batch_sizes")),
+    ("docs/decisions/0016-cores-of-lone-runs.md", "lone_runs", lambda: lines_table("lone_runs")),
     ("docs/decisions/0009-jpegs.md", "jpegs", lambda: lines_table("jpegs")),
     ("docs/embed.md", "embed", lambda: lines_table("embed")),
     ("docs/errors.md", "errors", errors_table),

@@ -272,7 +272,7 @@ def _json(path: str, value: object) -> Call:
 PEERS: tuple[Peer, ...] = (
     Clipsearch("clipsearch"),
     Mosec("mosec"),
-    Mosec("mosec, as ours", packed=True, at_once=(16, 2)),
+    Mosec("mosec, as ours", packed=True, at_once=(16, 4)),
     Mosec("mosec, padded to 77", length=77, towers=("text",)),
     PyTriton("PyTriton"),
     LitServe("LitServe"),

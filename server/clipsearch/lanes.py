@@ -40,7 +40,7 @@ class BatchSizes:
     image_items: int
 
 
-FOR_EACH_THREAD = BatchSizes(192, 2)
+FOR_EACH_THREAD = BatchSizes(192, 4)
 """What a batch holds for each thread of its run on a CPU. Larger ones do next to nothing more there, and everybody in a
 batch waits for all of it (decision 13)."""
 

@@ -91,8 +91,8 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=256,
-        description="CPU threads of a run that is alone in its tower; 0: one per core, at most 8. Where this is more "
-        "than encoder_threads, weights are in memory twice.",
+        description="CPU threads of a run that is alone in its tower, each on CPUs of its own; 0: one per core, at "
+        "most 8. Where this is more than encoder_threads, weights are in memory twice.",
     )
     search_threads: int = Field(
         0, ge=0, le=256, description="CPU threads of one index search; 0: a quarter of the cores."
@@ -130,7 +130,7 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=4096,
-        description="Most pictures in one batch; 0: two for each thread of a run on a CPU (tiny towers: 8), 64 on a "
+        description="Most pictures in one batch; 0: four for each thread of a run on a CPU (tiny towers: 8), 64 on a "
         "GPU.",
     )
     search_batch_items: int = Field(64, ge=1, le=65536, description="Most queries in one batch.")

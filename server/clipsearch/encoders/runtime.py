@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from clipsearch.encoders import cores
 from clipsearch.encoders.manifest import Manifest, Precision
 from clipsearch.encoders.packing import KEPT, every_place, packing
 from clipsearch.errors import ComputeFailed, DeviceUnavailable, OutOfMemory, UnusableBundle
@@ -131,11 +132,12 @@ class CpuGraph:
     def __init__(self, path: Path, threads: int, *, spin: bool = False, whole_sums: bool = False) -> None:
         """Load a graph; ``threads`` as in RuntimeOptions.
 
-        With ``spin`` the threads of a run wait for its next operator without sleeping, until the run ends.
-        ``whole_sums`` is for a manifest whose ``pairs_overflow``. Raises UnusableBundle where the graph cannot be
+        With ``spin`` the threads of a run wait for its next operator without sleeping, until the run ends, and share no
+        CPU. ``whole_sums`` is for a manifest whose ``pairs_overflow``. Raises UnusableBundle where the graph cannot be
         loaded.
         """
-        self._session = open_session(path, {CPU: {}}, threads, spin=spin, whole_sums=whole_sums)
+        self._cpus, *helpers = cores.dealt(threads) if spin else [[]]
+        self._session = open_session(path, {CPU: {}}, threads, spin=spin, helpers=helpers, whole_sums=whole_sums)
         source = self._session.get_inputs()[0]
         self._input = source.name
         self._dtype: DTypeLike = np.uint8 if source.type == "tensor(uint8)" else np.int64
@@ -151,7 +153,8 @@ class CpuGraph:
         if self.packs:
             places = every_place(*shape) if lengths is None else packing(values, lengths)
         try:
-            vectors: Vectors = self._session.run(self._outputs, {self._input: values, **places})[0]
+            with cores.kept_to(self._cpus):
+                vectors: Vectors = self._session.run(self._outputs, {self._input: values, **places})[0]
         except Exception as exc:  # ONNX Runtime's own exceptions share no base but Exception
             raise encoder_failure(exc, shape[0]) from exc
         return vectors
@@ -163,12 +166,14 @@ def open_session(
     threads: int,
     *,
     spin: bool = False,
+    helpers: Sequence[Sequence[int]] = (),
     whole_sums: bool = False,
     record_placement: bool = False,
 ) -> Any:
     """Load a graph on the providers given, the first that can take a node, as an ``InferenceSession``.
 
     ``providers`` are names and their options. No other is gone to, but for the CPU with what none of them can take.
+    ``helpers`` are the CPUs of each thread beside the caller's; without them that is up to the system.
     ``whole_sums`` is WHOLE_SUMS; ``record_placement`` keeps which provider each node went to. Raises UnusableBundle
     where the graph cannot be loaded and DeviceUnavailable where CUDA cannot.
     """
@@ -176,6 +181,9 @@ def open_session(
     if CUDA in providers:
         ort.preload_dlls()  # finds CUDA and cuDNN where pip put them, and goes on where it can't
     options = _session_options(ort, threads, spin=spin)
+    if helpers:  # ONNX Runtime counts CPUs from one
+        places = ";".join(",".join(str(cpu + 1) for cpu in cpus) for cpus in helpers)
+        options.add_session_config_entry("session.intra_op_thread_affinities", places)
     if whole_sums:
         options.add_session_config_entry(*WHOLE_SUMS)
     if record_placement:
