@@ -22,9 +22,10 @@ from harness.models import ROOT, MissingInput, random_bundle, random_checkpoint
 from harness.report import Line, publish
 from harness.turns import options, rate
 from numpy.typing import NDArray
-from packing import texts, vnni
+from packing import texts
 
 from clipsearch.encoders.packing import every_place
+from clipsearch.encoders.processor import multiplies_bytes
 from clipsearch.encoders.runtime import CPU, open_session
 from clipsearch.ports import Vectors
 
@@ -121,7 +122,7 @@ def main() -> None:
     except MissingInput as error:
         sys.exit(f"{error}.")
     lines = measure(Graphs(exact, bundle, eight, seven), given.rounds, given.seconds)
-    publish(lines, "sums of int8", facts, {"threads": 1, "vnni": vnni()}, given.out)
+    publish(lines, "sums of int8", facts, {"threads": 1, "vnni": multiplies_bytes()}, given.out)
 
 
 if __name__ == "__main__":

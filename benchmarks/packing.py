@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from clipsearch.encoders.manifest import Precision, load_bundle
 from clipsearch.encoders.packing import packing
+from clipsearch.encoders.processor import multiplies_bytes
 from clipsearch.encoders.runtime import CpuGraph
 from clipsearch.ports import Vectors
 
@@ -122,13 +123,7 @@ def main() -> None:
     except MissingInput as error:
         sys.exit(f"{error}.")
     lines = [*measure(graphs, given.rounds, given.seconds), finding(given.rounds)]
-    publish(lines, "packing", facts, {"threads": 1, "vnni": vnni()}, given.out)
-
-
-def vnni() -> bool:
-    """Whether the processor multiplies 8 bits by instructions made for it, as far as Linux tells."""
-    about = Path("/proc/cpuinfo")
-    return about.exists() and "vnni" in about.read_text(encoding="utf-8")
+    publish(lines, "packing", facts, {"threads": 1, "vnni": multiplies_bytes()}, given.out)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from docs.generator.results import measured_on, result
 OURS = "clipsearch"
 
 
-def peers_table() -> str:
+def peers_table(name: str = "peers") -> str:
     """Where and how it was measured, the versions, a table for texts and one for pictures, and who is missing why."""
-    found = result("peers")
+    found = result(name)
     return measured_on(found["environment"]) + how(found["settings"]) + tables(found)
 
 

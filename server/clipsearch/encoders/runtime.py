@@ -18,6 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 from clipsearch.encoders import cores
 from clipsearch.encoders.manifest import Manifest, Precision
 from clipsearch.encoders.packing import KEPT, every_place, packing
+from clipsearch.encoders.processor import multiplies_bytes
 from clipsearch.errors import ComputeFailed, DeviceUnavailable, OutOfMemory, UnusableBundle
 from clipsearch.ports import Vectors
 
@@ -30,8 +31,8 @@ TENSORRT: Final = "TensorrtExecutionProvider"
 
 WHOLE_SUMS: Final = ("session.x64quantprecision", "1")
 """An option of sessions for int8 bundles of before format version 3. Without VNNI, AVX2 adds products of 8 bits by twos
-in 16, and cuts off what is too large: such towers then give other vectors than elsewhere. With it, weights are unsigned
-there, which fits and takes more time; on processors with VNNI ONNX Runtime passes it over."""
+in 16, and cuts off what is too large: such towers then give other vectors than elsewhere. With it, weights are
+unsigned, which fits and takes more time. VNNI cuts nothing off, and would be given up for it (decision 14)."""
 
 _OUT_OF_MEMORY: Final = (
     "bad_alloc",
@@ -246,7 +247,7 @@ class PooledGraph:
                 engines = provider_options(path, manifest, options.tensorrt, check_available())
             graph = CudaGraph(path, options.gpu_memory, engines=engines)
             return cls(graph, graph)
-        load = partial(CpuGraph, path, whole_sums=manifest.pairs_overflow)
+        load = partial(CpuGraph, path, whole_sums=manifest.pairs_overflow and not multiplies_bytes())
         narrow = load(options.threads)
         return cls(narrow, load(options.lone_threads, spin=True) if options.narrow_and_wide else narrow)
 

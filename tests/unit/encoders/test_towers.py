@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from clipsearch.encoders import runtime
 from clipsearch.encoders.manifest import Bundle, Manifest
 from clipsearch.encoders.preprocess import PillowPreprocessor
+from clipsearch.encoders.processor import multiplies_bytes
 from clipsearch.encoders.runtime import (
     CUDA,
     Fill,
@@ -293,3 +295,37 @@ def test_two_sessions_answer_alike_and_both_are_warmed_up(build: Build, caplog: 
     one, two = (session.run(ids.shape, lambda into: np.copyto(into, ids)) for session in tower._graph.sessions)
     assert np.array_equal(one, two)
     assert np.array_equal(tower.encode(list(ids)), one)
+
+
+@pytest.mark.parametrize(
+    ("format_version", "vnni", "whole"), [(2, False, True), (2, True, False), (3, False, False), (3, True, False)]
+)
+def test_only_old_int8_bundles_on_processors_that_cut_sums_off_take_the_slower_kernel(
+    format_version: int, vnni: bool, whole: bool, bundle_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(runtime, "multiplies_bytes", lambda: vnni)
+    monkeypatch.setattr(runtime, "open_session", lambda *_, whole_sums, **__: asked.append(whole_sums) or Unopened())
+    manifest = replace(manifest_for(bundle_directory), precision="int8", format_version=format_version)
+    PooledGraph.load(bundle_directory / "text.onnx", manifest, RuntimeOptions("cpu", threads=1, lone_threads=2))
+    assert asked == [whole, whole]
+
+
+class Unopened:
+    """Stands in for a session that is never run."""
+
+    class _One:
+        name, type = "ids", "tensor(int64)"
+
+    def get_inputs(self) -> list[Any]:
+        return [self._One]
+
+    get_outputs = get_inputs
+
+
+def test_vnni_is_told_by_the_flags_of_linux(tmp_path: Path) -> None:
+    about = tmp_path / "cpuinfo"
+    assert not multiplies_bytes(about), "another system"
+    for flags, has in (("avx2 avx512_vnni", True), ("avx2 avx_vnni sha_ni", True), ("avx2 avx512vl", False)):
+        about.write_text(f"processor : 0\nflags : fpu {flags}\n")
+        assert multiplies_bytes(about) is has
