@@ -124,6 +124,10 @@ class Shop:
         self.page.get_by_role("option").filter(has_text=re.compile(rf"^{re.escape(value)}( \(|$)")).click()
         field.press("Escape")
 
+    def more_like(self, place: int) -> None:
+        """Press the button of a card; those of the cards before it may be drawn later, so they are not counted."""
+        self.page.locator(f".st-key-product-card-{place}").get_by_role("button", name="More like this").click()
+
     def all_cards_say(self, text: str) -> None:
         """Wait until there are products, and a text on every one."""
         expect(self.products.first).to_contain_text(text, ignore_case=True)

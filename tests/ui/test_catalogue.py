@@ -139,7 +139,7 @@ def test_another_collection(shop: Shop, server: Running) -> None:
         shop.open("q=mug")
         shop.tick("Colour", "red")
         shop.all_cards_say("· red")
-        shop.page.get_by_role("button", name="More like this").first.click()
+        shop.more_like(0)
         expect(shop.headline).to_contain_text("like ")
         shop.pick("Collection", "rarities")
         expect(shop.headline).to_have_text("All products")

@@ -117,7 +117,7 @@ def test_looking_away_alone_is_no_search(shop: Shop) -> None:
 def test_more_like_this(shop: Shop) -> None:
     shop.open("q=sunglasses")
     title, kind = shop.titles()[2], shop.tags()[2].split(" · ")[0]
-    shop.page.get_by_role("button", name="More like this").nth(2).click()
+    shop.more_like(2)
     expect(shop.headline).to_have_text(f"like {title}")
     expect(shop.page.get_by_label("What are you looking for?")).to_have_value("")
     shop.rested()
