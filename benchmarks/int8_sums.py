@@ -5,7 +5,7 @@
 The same checkpoint in int8, in turns on one thread: with weights whose pairs fit, as bundles are written; with weights
 in all of 8 bits and ONNX Runtime's option for whole sums; with these and without that; and with weights of 7 bits,
 whose pairs fit whatever they are. Cosines with the fp32 tower, and rates. On a processor with VNNI the second and third
-are the same. Needs CLIP's tokenizer and the export extra. See docs/decisions/0014-int8-pairs.md.
+come to the same sums. Needs CLIP's tokenizer and the export extra. See docs/decisions/0014-int8-pairs.md.
 """
 
 import sys

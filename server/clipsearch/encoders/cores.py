@@ -1,8 +1,8 @@
 """Which CPUs the threads of a run compute on.
 
 A run splits every operator over its threads and waits for the slowest. Linux may wake a helper on the very CPU whose
-thread is spinning for it, and leave it in that queue for milliseconds while other CPUs are idle; after a pause it
-mostly does, at least on machines of few CPUs. So the threads of a run that spins share no CPU
+thread is spinning for it, and leave it in that queue for milliseconds while another is idle; after a pause it mostly
+does where there are two, which is where that was measured. So the threads of a run that spins share no CPU
 (docs/decisions/0016-cores-of-lone-runs.md).
 """
 
