@@ -4,8 +4,12 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
+
+import numpy as np
 
 from clipsearch.errors import DeviceUnavailable
+from clipsearch.ports import Vectors
 
 _GIB = 2**30
 
@@ -16,6 +20,32 @@ def import_cupy() -> ModuleType:
         return importlib.import_module("cupy")
     except ImportError as error:
         raise DeviceUnavailable(f"cuda needs CuPy, of the gpu extra, which cannot be had: {error}.") from error
+
+
+class HandedVectors(np.ndarray[Any, np.dtype[np.float32]]):
+    """Vectors on the host, float32 [n, dimension], that know where the same lie on a GPU.
+
+    So a tower hands them to an index there by pointer, and to everybody else as the plain array that they are. What is
+    made of them, even a part or a copy, is an array on the host and nothing more.
+    """
+
+    on_gpu: Any = None
+    """The copy, a CuPy array float32 [n, dimension] that is complete; None where there is none."""
+
+    @classmethod
+    def of(cls, vectors: Vectors, on_gpu: Any) -> "HandedVectors":
+        """Join the two, without a copy; neither may be written to from now on."""
+        handed = vectors.view(cls)
+        handed.on_gpu = on_gpu
+        return handed
+
+
+def uploaded(cupy: ModuleType, vectors: Vectors) -> Any:
+    """Return vectors float32 [n, dimension] on the current GPU: those that were handed over, or a copy made now."""
+    handed = vectors.on_gpu if isinstance(vectors, HandedVectors) else None
+    if handed is not None and handed.device.id == cupy.cuda.runtime.getDevice():
+        return handed
+    return cupy.asarray(np.asarray(vectors))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from benchmarks.clustered_vectors import clustered
-from clipsearch.cuda import Room
+from clipsearch.cuda import HandedVectors, Room, uploaded
 from clipsearch.encoders.load import load_encoders
 from clipsearch.encoders.manifest import load_bundle
 from clipsearch.errors import DeviceUnavailable, OutOfMemory
@@ -21,6 +24,32 @@ from tests.integration.support import SAMPLE_BUNDLE
 from tests.unit.index.conftest import build
 
 GIB = 2**30
+
+
+def test_what_is_handed_over_is_a_plain_array_to_everybody_else() -> None:
+    vectors = np.eye(4, dtype=np.float32)
+    there = object()
+    handed = HandedVectors.of(vectors, there)
+    assert handed.on_gpu is there and np.shares_memory(handed, vectors)
+    np.testing.assert_array_equal(handed, vectors)
+    # What lies on the GPU is all of them, in their order: nothing else may point to it.
+    for made in (handed[1:], handed[[0, 2]], handed[0], handed.copy(), handed + 0, handed.T):
+        assert made.on_gpu is None  # type: ignore[union-attr]
+    assert all(row.on_gpu is None for row in handed)
+
+
+def test_vectors_go_up_unless_they_lie_on_the_very_gpu_that_asks() -> None:
+    def cupy_on(number: int) -> ModuleType:
+        runtime = SimpleNamespace(getDevice=lambda: number)
+        return cast(ModuleType, SimpleNamespace(cuda=SimpleNamespace(runtime=runtime), asarray=lambda one: ("up", one)))
+
+    there: Any = SimpleNamespace(device=SimpleNamespace(id=1))
+    handed = HandedVectors.of(np.eye(4, dtype=np.float32), there)
+    assert uploaded(cupy_on(1), handed) is there
+    for number, vectors in ((0, handed), (1, handed[:2]), (1, np.eye(4, dtype=np.float32))):
+        way, sent = uploaded(cupy_on(number), vectors)
+        assert way == "up" and type(sent) is np.ndarray
+        np.testing.assert_array_equal(sent, vectors)
 
 
 def test_what_fits_leaves_the_rest() -> None:

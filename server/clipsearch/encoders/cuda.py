@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from clipsearch.cuda import Room, import_cupy
+from clipsearch.cuda import HandedVectors, Room, import_cupy
 from clipsearch.encoders.manifest import SHAPE_NODE
 from clipsearch.encoders.packing import KEPT, every_place
 from clipsearch.encoders.runtime import CUDA, TENSORRT, Fill, encoder_failure, onnxruntime, open_session
@@ -115,8 +115,8 @@ class CudaGraph:
     def run(self, shape: tuple[int, ...], fill: Fill, lengths: Sequence[int] | None = None) -> Vectors:
         """Run one batch of ``shape`` [n, ...] that ``fill`` writes into a buffer of at least that shape.
 
-        Returns float32 [n, dimension]; padding is computed whatever ``lengths`` say. Raises ComputeFailed, and of its
-        kinds OutOfMemory.
+        Returns float32 [n, dimension], handed over to whatever searches with them on this GPU; padding is computed
+        whatever ``lengths`` say. Raises ComputeFailed, and of its kinds OutOfMemory.
         """
         del lengths
         padded = self._padded(shape)
@@ -126,9 +126,10 @@ class CudaGraph:
             fill(bound.staged)
             with self._launching, self._stream:
                 self._enqueue(bound)
+                handed = self._kept(bound, shape[0])
                 slot.done.record(self._stream)
             slot.done.synchronize()
-            return bound.taken[: shape[0]].copy()
+            return HandedVectors.of(bound.taken[: shape[0]].copy(), handed)
         except Exception as exc:  # ONNX Runtime's and CUDA's own exceptions share no base but Exception
             raise encoder_failure(exc, shape[0]) from exc
         finally:
@@ -202,6 +203,12 @@ class CudaGraph:
         # The runtime's own call: CuPy's arrays refuse to copy while a stream is captured.
         runtime = self._cupy.cuda.runtime
         runtime.memcpyAsync(to, source, size, getattr(runtime, kind), self._stream.ptr)
+
+    def _kept(self, bound: _Bound, rows: int) -> Any:
+        """Copy the vectors to an array of their own: the slot's next batch overwrites what it has of this one."""
+        handed = self._cupy.empty((rows, self._width), dtype=np.float32)
+        self._copy(handed.data.ptr, bound.result.data.ptr, handed.nbytes, "memcpyDeviceToDevice")
+        return handed
 
     def _run_options(self) -> Any:
         options = onnxruntime().RunOptions()

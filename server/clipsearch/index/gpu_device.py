@@ -9,7 +9,7 @@ from typing import Any, Final
 import faiss
 import numpy as np
 
-from clipsearch.cuda import import_cupy
+from clipsearch.cuda import import_cupy, uploaded
 from clipsearch.index.exact import Scores, pad
 from clipsearch.index.flat import scan_selected
 from clipsearch.index.rerank import MOST_CANDIDATES, GpuVectors
@@ -71,7 +71,7 @@ class Device:
         if len(queries) == 0 or vectors.size == 0 or (only is not None and only.count == 0):
             return pad(np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64), k)
         with self.current():
-            return self.to_host(self.exactly(vectors, self.cupy.asarray(queries), k, only), k)
+            return self.to_host(self.exactly(vectors, uploaded(self.cupy, queries), k, only), k)
 
     def to_host(self, found: tuple[Any, Any], k: int) -> tuple[Scores, Rows]:
         """Wait for an answer, and pad it to ``k`` columns."""

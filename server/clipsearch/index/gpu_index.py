@@ -1,10 +1,14 @@
-"""The same indexes on one GPU: candidates and exact re-rank there, only positions and scores come back."""
+"""The same indexes on one GPU: candidates and exact re-rank there, only positions and scores come back.
+
+Queries of a tower on the same GPU are there already (``clipsearch.cuda.HandedVectors``).
+"""
 
 from typing import Any
 
 import faiss
 import numpy as np
 
+from clipsearch.cuda import uploaded
 from clipsearch.index.exact import Scores, pad
 from clipsearch.index.flat import check_search
 from clipsearch.index.gpu_device import Device, NewerVectors
@@ -97,7 +101,7 @@ class GpuIvfPqIndex(_OnGpu):
             return pad(np.empty((n, 0), np.float32), np.empty((n, 0), np.int64), k)
         parameters = _faiss.SearchParametersIVF(nprobe=nprobe, sel=None if only is None else bit_selector(only))
         with device.current():
-            asked = cupy.asarray(queries)
+            asked = uploaded(cupy, queries)
             rough = cupy.empty((n, fetch), dtype=np.float32)
             candidates = cupy.empty((n, fetch), dtype=np.int64)
             self._ivf.search_c(

@@ -13,10 +13,12 @@ from clipsearch.catalogue.items import Item
 from clipsearch.catalogue.mutations import Delete, Upsert
 from clipsearch.catalogue.reader import CatalogueReader
 from clipsearch.collection import CollectionOptions
+from clipsearch.cuda import HandedVectors
 from clipsearch.data import DataDirectory
 from clipsearch.errors import CollectionNotFound, ComputeFailed
 from clipsearch.index.rules import Training
 from clipsearch.index.tuning import Report
+from clipsearch.index.view import View
 from clipsearch.ports import Vectors
 from clipsearch.services.embed import Encode, Encoded, encode_batch
 from clipsearch.services.recall import RecallMonitor
@@ -119,3 +121,34 @@ def test_an_encoder_batch_searches_for_those_that_ask(data: DataDirectory) -> No
 def test_without_an_index_nothing_is_searched() -> None:
     outputs = encode_batch(encode, None, [Encode(0, None), Encode(1, None)])  # type: ignore[type-var]
     assert [isinstance(output, Encoded) and output.near is None for output in outputs] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("probes", "handed"),
+    [
+        ([Probe(1), Probe(3), Probe(2)], [True]),
+        ([Probe(1), None, Probe(2)], [False]),
+        ([Probe(1), Probe(1, "empty"), Probe(2)], [False, False]),
+    ],
+)
+def test_what_a_tower_handed_over_reaches_an_index_whole_or_as_a_copy(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch, probes: list[Probe | None], handed: list[bool]
+) -> None:
+    reached: list[bool] = []
+    search = View.search
+
+    def seen(view: View, queries: Vectors, *more: Any) -> Any:
+        reached.append(isinstance(queries, HandedVectors) and queries.on_gpu is not None)
+        return search(view, queries, *more)
+
+    monkeypatch.setattr(View, "search", seen)
+    batch = [Encode(row, probe) for row, probe in enumerate(probes)]
+    outputs = encode_batch(
+        lambda rows: HandedVectors.of(encode(rows), "on the GPU"),
+        Searcher(data, UNWATCHED),
+        batch,  # type: ignore[type-var]
+    )
+    assert reached == handed
+    for row, output in enumerate(outputs):
+        assert isinstance(output, Encoded)
+        np.testing.assert_array_equal(output.vector, ITEMS[row])
