@@ -32,8 +32,8 @@ FULL = Pace(
     sweep_s=0.6,
     sweep_passes=2,
     idle_calls=64,
-    mixed_requests=50_000,
-    mixed_warm_up=10_000,
+    mixed_requests=200_000,
+    mixed_warm_up=50_000,
     catalogue_items=6000,
 )
 QUICK = Pace(
