@@ -7,7 +7,6 @@ can take back.
 """
 
 import argparse
-import io
 import json
 import os
 import time
@@ -16,13 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from benchmarks.harness.facts import environment
 from benchmarks.harness.models import ROOT, TOKENIZER, random_bundle
 from benchmarks.harness.server import clipsearch
-from benchmarks.harness.workload import captions
+from benchmarks.harness.workload import captions, made_pictures
 from clipsearch.client import Client
 from clipsearch.encoders.manifest import PRECISIONS
 
@@ -31,7 +27,7 @@ SERVED = ("fp32", "int8")
 ONE_SESSION = {"CLIPSEARCH_LONE_THREADS": "1", "CLIPSEARCH_ENCODER_THREADS": "1"}
 """A run that is alone in its tower is then like all others, so there is no second session with weights of its own."""
 
-CALLERS, CALLS, SIDE = 32, 320, 512
+CALLERS, CALLS = 32, 320
 
 
 def memory(pid: int) -> dict[str, int]:
@@ -44,17 +40,10 @@ def memory(pid: int) -> dict[str, int]:
 def load(address: str, seed: int) -> None:
     """Embed texts and pictures, so many at once that batches are full."""
     texts = captions(CALLS, seed)
-    pictures = [_picture(seed + i) for i in range(8)]
+    pictures = made_pictures(8, seed)
     with Client(address) as client, ThreadPoolExecutor(CALLERS) as callers:
         list(callers.map(client.embed_text, texts))
         list(callers.map(lambda i: client.embed_image(pictures[i % len(pictures)]), range(CALLS // 4)))
-
-
-def _picture(seed: int) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (SIDE // 8, SIDE // 8, 3), dtype=np.uint8)
-    encoded = io.BytesIO()
-    Image.fromarray(pixels).resize((SIDE, SIDE)).save(encoded, "JPEG", quality=85)
-    return encoded.getvalue()
 
 
 @contextmanager

@@ -2,8 +2,9 @@
 
     python benchmarks/gpu/acceptance.py --out DIR
 
-Needs the gpu and export extras and pytest, and no network. Writes acceptance.json, acceptance.md and what each part
-wrote besides. Exits with 1 where a check fails, each of them named, and with 2 where there is no GPU.
+Needs the gpu and export extras and pytest, and no network; the server end to end is measured where CLIP's tokenizer is
+at hand (``--tokenizer``). Writes acceptance.json, acceptance.md and what each part wrote besides. Exits with 1 where a
+check fails, each of them named, and with 2 where there is no GPU.
 """
 
 import argparse
@@ -18,12 +19,15 @@ from pathlib import Path
 from typing import Any, Final
 
 ROOT: Final = Path(__file__).parents[2]
+TOKENIZER: Final = ROOT.parent / "shared" / "data" / "clip_tokenizer"
 BUDGET_S: Final = 480.0
 SMALL, LARGE = 200_000, 1_000_000
 """Vectors of the two indexes: one that the CPU answers as well, and one of the size that the aims are for."""
 
 MIN_COSINE, MIN_OVERLAP, MIN_RECALL = 0.999, 0.90, 0.95
 AIM_QUERIES_S: Final = 100_000.0
+AIMS_SERVED: Final = {"search by text": 5_000.0, "embed image": 3_000.0}
+"""Calls a second that one process answers, by kind."""
 AIM_OF_PEAK: Final = 0.5
 
 
@@ -60,18 +64,20 @@ class Check:
         return self.verdict.startswith("FAIL")
 
 
-def sections(out: Path) -> list[Section]:
-    """Return the parts in their order: what must hold first, what takes long last."""
+def sections(out: Path, tokenizer: Path) -> list[Section]:
+    """Return the parts in their order: what must hold first, what takes long last. Without a tokenizer, none served."""
     here = str(ROOT / "benchmarks" / "gpu")
     to = ["--out", str(out)]
     work = ["--work", str(out / "work")]
     pytest = ["-m", "pytest", "-q", "-c", os.devnull, f"--rootdir={ROOT}", "--confcutdir=tests/gpu", "tests/gpu"]
-    return [
+    served = [f"{here}/served.py", *to, *work, "--n", str(SMALL), "--seconds", "3", "--tokenizer", str(tokenizer)]
+    parts = [
         Section("tests", pytest, 120.0),
         Section("encoders", [f"{here}/encoders.py", *to, "--models", "vit-b-32", "--seconds", "0.3"], 150.0),
         Section("small index", [f"{here}/index.py", *to, *work, "--n", str(SMALL), "--cpu"], 120.0),
         Section("large index", [f"{here}/index.py", *to, *work, "--n", str(LARGE)], 240.0),
     ]
+    return [*parts, Section("served", served, 200.0)] if tokenizer.is_dir() else parts
 
 
 def run(parts: Sequence[Section], budget_s: float) -> dict[str, dict[str, Any]]:
@@ -124,6 +130,9 @@ def checks(ended: Mapping[str, Mapping[str, Any]], found: Mapping[str, Mapping[s
             aim=True,
         )
     )
+    answered = {one["name"]: one["closed"]["answered_s"] for one in found.get("served", {}).get("works", ())}
+    for name, aim in AIMS_SERVED.items():
+        judged.append(Check(f"served, {name}: calls/s", answered.get(name), aim, aim=True))
     return [*judged, *_speeds(encoders.get("figures", ()))]
 
 
@@ -172,14 +181,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Accept a GPU: parity, tests, first measurements.")
     parser.add_argument("--out", type=Path, required=True, help="directory of the results")
     parser.add_argument("--budget-s", type=float, default=BUDGET_S, help="for all of it")
+    parser.add_argument("--tokenizer", type=Path, default=TOKENIZER, help="directory of CLIP's tokenizer")
     given = parser.parse_args(argv)
     device = gpu_name()
     if device is None:
         print("There is no GPU here, or no CuPy to reach it with (pip install 'clipsearch[gpu]').", file=sys.stderr)
         sys.exit(2)
     given.out.mkdir(parents=True, exist_ok=True)
-    ended = run(sections(given.out.resolve()), given.budget_s)
-    files = {"encoders": "encoders", "small index": f"index-{SMALL}", "large index": f"index-{LARGE}"}
+    ended = run(sections(given.out.resolve(), given.tokenizer.resolve()), given.budget_s)
+    files = {
+        "encoders": "encoders", "small index": f"index-{SMALL}", "large index": f"index-{LARGE}", "served": "served",
+    }  # fmt: skip
     paths = {part: given.out / f"{name}.json" for part, name in files.items()}
     found = {part: json.loads(path.read_text(encoding="utf-8")) for part, path in paths.items() if path.exists()}
     judged = checks(ended, found)

@@ -62,6 +62,13 @@ def sample(work: Path, bundle: Path, items: int, seed: int) -> Sample:
     return Sample(bundle, _made(work / name, [*command, "--out"], inside="default"), catalogue)
 
 
+def of_vectors(work: Path, vectors: Path, bundle: Path, device: str) -> Path:
+    """Return a data directory with the rows of an .npy file, indexed for a bundle; made once, then kept."""
+    name = f"data-of-{vectors.stem}-{fingerprint([vectors.name], [bundle / 'manifest.json'])}"
+    command = [*_clipsearch(), "index", "build", str(vectors), "--bundle", str(bundle), "--device", device]
+    return _made(work / name, [*command, "--out"], inside="default")
+
+
 def random_checkpoint(work: Path, seed: int, tokenizer: Path) -> Path:
     """Return a seeded random checkpoint of ViT-B/32 geometry, as transformers loads it; made once, then kept."""
     vocabulary = tokenizer / "tokenizer.json"

@@ -52,6 +52,18 @@ def _jpeg(path: Path, side: int, quality: int) -> bytes:
     return buffer.getvalue()
 
 
+def made_pictures(count: int, seed: int, side: int = 512) -> list[bytes]:
+    """Return JPEGs of ``side`` x ``side`` pixels of smooth noise, where there are no photographs to take."""
+    return [_made_picture(seed + i, side) for i in range(count)]
+
+
+def _made_picture(seed: int, side: int) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (side // 8, side // 8, 3), dtype=np.uint8)
+    encoded = io.BytesIO()
+    Image.fromarray(pixels).resize((side, side)).save(encoded, "JPEG", quality=85)
+    return encoded.getvalue()
+
+
 def captions(count: int, seed: int, *, full: bool = True) -> list[str]:
     """Return captions of products as the sample model was trained on; ``full`` ones name every attribute."""
     from clipsearch_demo.captions import full_caption, partial_caption

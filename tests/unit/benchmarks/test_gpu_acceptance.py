@@ -12,6 +12,7 @@ from benchmarks.gpu import acceptance as acc
 
 ROOT = Path(__file__).parents[3]
 ENCODERS = json.loads((ROOT / "benchmarks/results/gpu/encoders.json").read_text(encoding="utf-8"))
+SERVED = {"works": [{"name": name, "closed": {"answered_s": aim}} for name, aim in acc.AIMS_SERVED.items()]}
 
 
 def index(recall: float = 0.96, **more: Any) -> dict[str, Any]:
@@ -21,8 +22,8 @@ def index(recall: float = 0.96, **more: Any) -> dict[str, Any]:
 
 
 def judged(**changes: Any) -> dict[str, acc.Check]:
-    ended = {part.name: {"status": 0, "seconds": 1.0, "said": ""} for part in acc.sections(Path("/x"))}
-    found = {"encoders": ENCODERS, "small index": index(), "large index": index(), **changes}
+    ended = {part.name: {"status": 0, "seconds": 1.0, "said": ""} for part in acc.sections(Path("/x"), ROOT)}
+    found = {"encoders": ENCODERS, "small index": index(), "large index": index(), "served": SERVED, **changes}
     return {one.name: one for one in acc.checks(ended, found)}
 
 
@@ -56,9 +57,21 @@ def test_what_is_not_reached_or_not_measured_is_not_accepted(changes: dict[str, 
 
 
 def test_an_aim_that_is_missed_fails_nobody() -> None:
-    slow = judged(**{"large index": index(rates=[{"batch": 256, "queries_s": 10.0}])})
+    slow = judged(
+        **{
+            "large index": index(rates=[{"batch": 256, "queries_s": 10.0}]),
+            "served": {"works": [{"name": "search by text", "closed": {"answered_s": 4_999.0}}]},
+        }
+    )
     assert not failed(slow)
     assert "short" in {one.verdict for one in slow.values() if "queries/s" in one.name}
+    assert slow["served, search by text: calls/s"].verdict == "short"
+    assert slow["served, embed image: calls/s"].verdict == "not measured"
+
+
+def test_without_a_tokenizer_nothing_is_served(tmp_path: Path) -> None:
+    assert "served" in {part.name for part in acc.sections(tmp_path, tmp_path)}
+    assert "served" not in {part.name for part in acc.sections(tmp_path, tmp_path / "none")}
 
 
 def test_parts_keep_to_their_limits_and_the_budget(tmp_path: Path) -> None:
@@ -78,7 +91,7 @@ def test_parts_keep_to_their_limits_and_the_budget(tmp_path: Path) -> None:
 
 def test_all_parts_fit_the_eight_minutes_that_are_promised() -> None:
     assert acc.BUDGET_S == 480.0
-    assert all(Path(part.command[0]).exists() for part in acc.sections(Path("/x")) if part.name != "tests")
+    assert all(Path(part.command[0]).exists() for part in acc.sections(Path("/x"), ROOT) if part.name != "tests")
 
 
 @pytest.mark.skipif(acc.gpu_name() is not None, reason="there is a GPU")
