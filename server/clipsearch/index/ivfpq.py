@@ -13,7 +13,6 @@ import numpy as np
 from clipsearch.index.exact import Scores
 from clipsearch.index.flat import check_search, scan_selected
 from clipsearch.index.lists import Lists, bit_selector, list_selector
-from clipsearch.index.overfetch import search_and_drop
 from clipsearch.index.planner import Counts, Facts, Way, plan
 from clipsearch.index.subset import scan, search_selected
 from clipsearch.index.threads import limit_openmp, serving_threads
@@ -41,27 +40,21 @@ class IvfPqIndex:
         nprobe: int,
         overfetch: float,
         threads: int | None = None,
-        max_nprobe: int | None = None,
-        max_candidates: int | None = None,
-        selectors: bool = True,
     ) -> None:
-        """Join a trained ``faiss.IndexIVFPQ`` (or its GPU twin) with the vectors of the same rows.
+        """Join a trained ``faiss.IndexIVFPQ`` with the vectors of the same rows.
 
         ``nprobe`` lists are visited and ``overfetch`` candidates per result are re-ranked unless a search says
-        otherwise. ``max_nprobe`` and ``max_candidates`` are the limits of the device, where it has any; ``selectors``
-        says whether its kernels leave out what a ``faiss.IDSelector`` tells them to.
+        otherwise.
         """
         self.matrix = vectors.matrix
         self._file = vectors
-        self._selectors = selectors
         self._ivf = ivf
         self._refine = faiss.IndexRefine(ivf, vectors.faiss_index)
         self.size, self.dimension = vectors.matrix.shape
-        self.max_nprobe = min(int(ivf.nlist), max_nprobe or int(ivf.nlist))
+        self.max_nprobe = int(ivf.nlist)
         self.nprobe = min(nprobe, self.max_nprobe)
         self.overfetch = overfetch
         self.threads = threads or serving_threads()
-        self._max_candidates = min(max_candidates or self.size, self.size)
 
     def search(
         self, queries: Vectors, k: int, nprobe: int | None = None, only: Selection | None = None
@@ -76,15 +69,6 @@ class IvfPqIndex:
             return self.search_with(queries, k, nprobe, self.overfetch)
         check_search(k, nprobe, self.max_nprobe)
         limit_openmp(self._threads_for(len(queries)))
-        if not self._selectors:
-            return search_and_drop(
-                lambda some, fetch: self.search_with(some, fetch, nprobe, self.overfetch),
-                self._file,
-                queries,
-                k,
-                only,
-                limit=self._max_candidates,
-            )
         return self._search_selected(queries, k, nprobe, only)
 
     def search_exactly(self, queries: Vectors, k: int, only: Selection | None = None) -> tuple[Scores, Rows]:
@@ -105,10 +89,10 @@ class IvfPqIndex:
     def _refined(self, queries: Vectors, k: int, overfetch: float, parameters: Any) -> tuple[Scores, Rows]:
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
         positions = np.full((len(queries), k), -1, dtype=np.int64)
-        kept = min(k, self._max_candidates)
+        kept = min(k, self.size)
         if len(queries) == 0 or kept == 0:
             return scores, positions
-        fetch = min(max(kept, round(overfetch * k)), self._max_candidates)
+        fetch = min(max(kept, round(overfetch * k)), self.size)
         # FAISS cuts the product of k and this to a whole number, in float32; half a candidate keeps it from losing one.
         factor = (fetch + 0.5) / kept
         refining = _faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=parameters)

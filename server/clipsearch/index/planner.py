@@ -1,11 +1,9 @@
 """How a search that may return only some of the vectors is carried out, so that it keeps its recall.
 
-Three ways:
+Two ways:
 
 * EXACT: score the selected vectors and nothing else. Always right; the cheapest while they are few.
 * PROBE: visit inverted lists, looking only at what is selected, and re-rank as usual. How many lists is the question.
-* OVERFETCH: search as if nothing were excluded, ask for more and drop. Only where the device's kernels know no
-  selector; it can come back with too few, and those queries are then scored exactly.
 
 How many lists. An unfiltered search at the tuned nprobe sees about ``nprobe * size / nlist`` vectors; call that its
 *fill*. Two kinds of filter need different things. The figures were fitted to where the true neighbours lie, in 100,000
@@ -54,25 +52,23 @@ STARVED = 1e-3
 
 
 class Way(Enum):
-    """One of the three ways above."""
+    """One of the two ways above."""
 
     EXACT = "exact"
     PROBE = "probe"
-    OVERFETCH = "overfetch"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What to do. ``nprobe`` lists are visited by PROBE, or as many as hold ``fill`` selected vectors if that is set.
 
-    PROBE re-ranks ``overfetch`` candidates per result; OVERFETCH asks for ``fetch`` results.
+    PROBE re-ranks ``overfetch`` candidates per result.
     """
 
     way: Way
     nprobe: int = 0
     fill: int | None = None
     overfetch: float = 1.0
-    fetch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +89,7 @@ class Facts:
 
 
 def plan(facts: Facts) -> Plan:
-    """Return how to search where the index can skip what is not selected while it scans."""
+    """Return how to search."""
     if facts.selected <= max(EXACT_ROWS, facts.k):
         return Plan(Way.EXACT)
     share = facts.selected / facts.size
@@ -106,17 +102,6 @@ def plan(facts: Facts) -> Plan:
         return Plan(Way.PROBE, nprobe=min(facts.nlist, int(np.ceil(wanted))), overfetch=overfetch)
     fill = max(facts.nprobe * facts.size / facts.nlist, candidates)
     return Plan(Way.PROBE, fill=int(np.ceil(fill)), overfetch=overfetch)
-
-
-def plan_without_selector(size: int, selected: int, k: int, limit: int) -> Plan:
-    """Return how to search where the device returns at most ``limit`` results and cannot skip any.
-
-    Twice as many are asked for as chance needs to give ``k`` selected ones.
-    """
-    fetch = int(np.ceil(2 * k * size / max(selected, 1)))
-    if selected <= max(EXACT_ROWS, k) or fetch > limit:
-        return Plan(Way.EXACT)
-    return Plan(Way.OVERFETCH, fetch=fetch)
 
 
 def is_even(selected: Counts, sizes: Counts) -> bool:

@@ -120,14 +120,8 @@ def masks(built: Built) -> dict[str, NDArray[np.bool_]]:
 
 
 @pytest.mark.parametrize("name", ["random half", "random fifth", "all but 1 %", "some regions", "one region left out"])
-@pytest.mark.parametrize("selectors", [True, False])
-def test_recall_holds_under_a_filter(ivfpq: Built, name: str, selectors: bool) -> None:
+def test_recall_holds_under_a_filter(ivfpq: Built, name: str) -> None:
     index = ivfpq.loaded.index
-    assert isinstance(index, IvfPqIndex)
-    if not selectors:
-        index = IvfPqIndex(
-            index._ivf, index._file, nprobe=index.nprobe, overfetch=index.overfetch, threads=1, selectors=False
-        )
     mask = masks(ivfpq)[name]
     only = Selection.of(len(mask), np.flatnonzero(mask))
     for queries in (ivfpq.data.image_queries[:200], ivfpq.data.text_queries[:200]):

@@ -46,10 +46,8 @@ def make_base(living: Living, kind: str) -> tuple[VectorIndex, NDArray[np.int64]
         case "shards":
             cut = bounds(len(vectors), 3)
             return Shards([small_ivfpq(vectors[start:stop]) for start, stop in cut], [start for start, _ in cut]), held
-        case "replicas":
-            return Replicas([small_ivfpq(vectors), small_ivfpq(vectors)]), held
         case _:
-            return small_ivfpq(vectors, selectors=False), held
+            return Replicas([small_ivfpq(vectors), small_ivfpq(vectors)]), held
 
 
 def check(view: View, living: Living, k: int, allowed: AllowedRows | None = None) -> None:
@@ -109,9 +107,7 @@ class World:
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("write"), st.integers(0, 30), st.integers(0, 12)),
-        st.tuples(
-            st.just("swap"), st.sampled_from(["flat", "ivfpq", "no selectors", "shards", "replicas"]), st.integers(0, 3)
-        ),
+        st.tuples(st.just("swap"), st.sampled_from(["flat", "ivfpq", "shards", "replicas"]), st.integers(0, 3)),
         st.tuples(st.just("clear"), st.just(0), st.just(0)),
     ),
     max_size=12,

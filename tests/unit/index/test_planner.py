@@ -11,7 +11,6 @@ from clipsearch.index.planner import (
     is_even,
     lists_to_visit,
     plan,
-    plan_without_selector,
 )
 
 N, NLIST = 1_000_000, 4096
@@ -45,21 +44,6 @@ def facts(selected: int, *, even: bool = True, k: int = 10, nprobe: int = 16, ov
 )
 def test_plan(asked: Facts, wanted: Plan) -> None:
     assert plan(asked) == wanted
-
-
-@pytest.mark.parametrize(
-    ("selected", "k", "wanted"),
-    [
-        (0, 10, Plan(Way.EXACT)),
-        (EXACT_ROWS, 10, Plan(Way.EXACT)),
-        (N - 1, 10, Plan(Way.OVERFETCH, fetch=21)),
-        (N // 10, 10, Plan(Way.OVERFETCH, fetch=200)),
-        (N // 100, 10, Plan(Way.OVERFETCH, fetch=2000)),
-        (N // 1000 * 9, 10, Plan(Way.EXACT)),  # more than the device returns
-    ],
-)
-def test_plan_without_selector(selected: int, k: int, wanted: Plan) -> None:
-    assert plan_without_selector(N, selected, k, 2048) == wanted
 
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9, 0.99])
