@@ -224,7 +224,7 @@ class BadOffset(InvalidInput):
 
 
 class SearchTooDeep(InvalidInput):
-    """A page that ends deeper in the results than the server searches."""
+    """A page, or hits and exclusions together, deeper in the results than the server or its index searches."""
 
     reason = "SEARCH_TOO_DEEP"
 

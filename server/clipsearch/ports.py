@@ -4,10 +4,11 @@ Items that cross them are plain arrays and numbers, so that a lane may later liv
 machine without the services noticing.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,9 @@ Vectors = NDArray[np.float32]
 
 Rows = NDArray[np.int64]
 """int64 numbers of catalogue rows, or of positions inside an index; -1 where there is none."""
+
+ALL: Final = sys.maxsize
+"""Of neighbours: as many as there are."""
 
 
 class Priority(Enum):
@@ -112,6 +116,8 @@ class VectorIndex(Protocol):
     size: int
     max_nprobe: int
     """Largest nprobe that a query may ask for; 1 where the index has no lists (exact)."""
+    max_k: int
+    """Most neighbours that one search gives; ``ALL`` where only their number limits it."""
     is_exact: bool
     """Whether a search can miss nothing."""
 

@@ -146,7 +146,7 @@ def test_more_gpus_than_there_are_is_refused(collection: Path) -> None:
 
 def test_limits_of_the_device(collection: Path, data: Clustered) -> None:
     gpu = open_index(collection, "cuda").index
-    assert gpu.max_nprobe <= MOST_CANDIDATES
+    assert gpu.max_nprobe <= MOST_CANDIDATES == gpu.max_k
     scores, rows = gpu.search(data.image_queries[:2], MOST_CANDIDATES + 10)
     assert scores.shape == rows.shape == (2, MOST_CANDIDATES + 10)
     assert (rows[:, MOST_CANDIDATES:] == -1).all()

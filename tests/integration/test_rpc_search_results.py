@@ -11,6 +11,7 @@ from google.protobuf import duration_pb2
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from clipsearch.index.flat import FlatIndex
 from clipsearch.settings import Settings
 from clipsearch.v1 import catalogue_pb2, common_pb2
 from clipsearch.v1 import search_pb2 as pb
@@ -249,3 +250,21 @@ def test_what_cannot_be_asked_for_is_refused(shop: Shop, fields: dict[str, Any],
     results = shop.stub.BatchSearch(pb.BatchSearchRequest(requests=[request, good])).results
     assert [result.WhichOneof("result") for result in results] == ["error", "response"]
     assert results[1].response.hits[0].id == "i1"
+
+
+def test_what_an_index_cannot_reach_is_refused_and_never_left_out(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, whose kernels return so many candidates and no more."""
+    monkeypatch.setattr(FlatIndex, "max_k", 12)
+    shop.rebuild()
+    assert shop.found(top_k=12) == ids(*range(12))
+    assert failure(lambda: shop.found(top_k=13)) == ("SEARCH_TOO_DEEP", "top_k")
+    excluded = {"exclude_ids": ids(0, 1)}
+    assert shop.found(top_k=10, **excluded) == ids(*range(2, 12))
+    assert failure(lambda: shop.found(top_k=11, **excluded)) == ("SEARCH_TOO_DEEP", "top_k")
+    # One hit more is looked for than a page has, which tells whether there is another page.
+    first = shop.search(top_k=9, offset=2)
+    assert [hit.id for hit in first.hits] == ids(*range(2, 11))
+    assert failure(lambda: shop.found(top_k=9, page_token=first.next_page_token)) == ("SEARCH_TOO_DEEP", "page_token")
+    assert failure(lambda: shop.found(top_k=9, offset=3)) == ("SEARCH_TOO_DEEP", "offset")
+    assert shop.found(top_k=8, offset=1, **excluded) == ids(*range(3, 11))
+    assert failure(lambda: shop.found(top_k=8, offset=2, **excluded)) == ("SEARCH_TOO_DEEP", "offset")

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from clipsearch.errors import NprobeOutOfRange, TopKOutOfRange
 from clipsearch.index.exact import BLOCK_FLOATS, Scores, pad, top_k
-from clipsearch.ports import Rows, Scanner, Vectors
+from clipsearch.ports import ALL, Rows, Scanner, Vectors
 from clipsearch.selection import Selection
 
 
@@ -102,7 +102,7 @@ class FlatIndex:
     of threads may search at once.
     """
 
-    max_nprobe = 1
+    max_nprobe, max_k = 1, ALL
     is_exact = True
 
     def __init__(self, vectors: NDArray[np.float16] | NDArray[np.float32]) -> None:

@@ -23,7 +23,9 @@ _faiss: Any = faiss  # The stubs of faiss do not know the keyword constructors o
 
 
 class _OnGpu:
-    """Vectors on a GPU, and exact search of them. At most ``MOST_CANDIDATES`` results per query; the rest is padded."""
+    """Vectors on a GPU, and exact search of them. At most ``max_k`` results per query; the rest is padded."""
+
+    max_k = MOST_CANDIDATES
 
     def __init__(self, device: Device, matrix: Float16, on_gpu: GpuVectors) -> None:
         """Search vectors float16 [N, d] that are placed for a device; ``matrix`` has them on the host."""
@@ -46,7 +48,7 @@ class _OnGpu:
 
 
 class GpuFlatIndex(_OnGpu):
-    """Exact search on a GPU; at most ``MOST_CANDIDATES`` results per query, the rest of ``k`` is padded."""
+    """Exact search on a GPU; at most ``max_k`` results per query, the rest of ``k`` is padded."""
 
     max_nprobe = 1
     is_exact = True
@@ -63,7 +65,7 @@ class GpuFlatIndex(_OnGpu):
 class GpuIvfPqIndex(_OnGpu):
     """IVF-PQ with exact re-rank, all on one GPU: queries go up, positions and scores come down.
 
-    At most ``MOST_CANDIDATES`` results per query; the rest of ``k`` is padded.
+    At most ``max_k`` results per query; the rest of ``k`` is padded.
     """
 
     is_exact = False

@@ -17,7 +17,7 @@ from clipsearch.index.planner import Counts, Facts, Way, plan
 from clipsearch.index.subset import scan, search_selected
 from clipsearch.index.threads import limit_openmp, serving_threads
 from clipsearch.index.vectors import VectorFile
-from clipsearch.ports import Rows, Scanner, Vectors
+from clipsearch.ports import ALL, Rows, Scanner, Vectors
 from clipsearch.selection import Selection
 
 # The stubs of faiss do not know the keyword constructors of its parameter classes.
@@ -30,6 +30,7 @@ _SMALL_BATCH = 4
 class IvfPqIndex:
     """An inverted file of product codes over inner product, re-ranked exactly."""
 
+    max_k = ALL
     is_exact = False
 
     def __init__(

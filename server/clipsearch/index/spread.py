@@ -35,7 +35,7 @@ class _Spread:
         self._parts = parts
         self._pool = ThreadPoolExecutor(len(parts), thread_name_prefix="spread")
         self.dimension, self.is_exact = parts[0].dimension, parts[0].is_exact
-        self.max_nprobe = parts[0].max_nprobe
+        self.max_nprobe, self.max_k = parts[0].max_nprobe, parts[0].max_k
 
     def scanner(self) -> Scanner:
         """Return what compares with vectors that come later: they are all kept with the first part."""

@@ -9,7 +9,7 @@ from clipsearch.index.base import Base, positions_of
 from clipsearch.index.delta import Delta
 from clipsearch.index.exact import Scores, in_order, merged, pad
 from clipsearch.index.flat import check_search
-from clipsearch.ports import Rows, VectorIndex, Vectors
+from clipsearch.ports import ALL, Rows, VectorIndex, Vectors
 from clipsearch.selection import Selection
 
 
@@ -17,9 +17,9 @@ class View:
     """Immutable: answers the same for as long as it is kept. Free to take, and for as many threads as the base index.
 
     ``size`` rows live in it, ``base_size`` are held by the base and ``delta_size`` by the delta, tombstones included,
-    of which there are ``base_dead`` and ``delta_dead``; all are below ``end_row``. ``max_nprobe`` is the base's;
-    ``is_exact`` says that a search can miss nothing. ``base`` is None where nothing was ever built, ``alive`` where
-    none of its positions is dead.
+    of which there are ``base_dead`` and ``delta_dead``; all are below ``end_row``. ``max_nprobe`` and ``max_k`` are
+    the base's; ``is_exact`` says that a search can miss nothing. ``base`` is None where nothing was ever built,
+    ``alive`` where none of its positions is dead.
     """
 
     def __init__(self, dimension: int, base: Base | None, alive: Selection | None, delta: Delta, seq: int) -> None:
@@ -33,6 +33,7 @@ class View:
         held = [delta.rows] if base is None else [base.rows, delta.rows]
         self.end_row = max((int(rows[-1]) + 1 for rows in held if len(rows)), default=0)
         self.max_nprobe = 1 if base is None else base.index.max_nprobe
+        self.max_k = ALL if base is None else base.index.max_k
         self.is_exact = base is None or base.index.is_exact
 
     def search(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from clipsearch.errors import BatchTooLarge, EmptyText, NprobeOutOfRange, TextTooLarge, TopKOutOfRange
+from clipsearch.errors import BatchTooLarge, EmptyText, NprobeOutOfRange, SearchTooDeep, TextTooLarge, TopKOutOfRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,16 @@ class RequestLimits:
                 field=field,
                 metadata={"limit": str(self.max_batch_items), "items": str(count)},
             )
+
+
+def check_reach(reach: int, max_k: int) -> None:
+    """Raise SearchTooDeep for a search that has to see more hits than its index gives, those excluded among them."""
+    if reach > max_k:
+        raise SearchTooDeep(
+            f"top_k and exclude_ids together are {reach}, and this index gives no more than {max_k} hits",
+            field="top_k",
+            metadata={"depth": str(reach), "max_search_depth": str(max_k)},
+        )
 
 
 def check_nprobe(nprobe: int, max_nprobe: int) -> None:

@@ -20,7 +20,7 @@ from clipsearch.errors import (
 from clipsearch.ports import Vectors
 from clipsearch.services.call import Call, Stages
 from clipsearch.services.embed import Embedded, EmbedService, ImageInput, TextInput
-from clipsearch.services.limits import RequestLimits, check_nprobe
+from clipsearch.services.limits import RequestLimits, check_nprobe, check_reach
 from clipsearch.services.paging import token_of
 from clipsearch.services.query import (
     ItemInput,
@@ -82,7 +82,8 @@ class SearchService:
     async def _shaped(self, query: SearchQuery, shape: Shape, where: Where, call: Call) -> Found:
         """Answer a search for a page, for one hit of each group or without near-duplicates; raises as ``search``."""
         collection = where.collection
-        max_depth = self._limits.max_search_depth
+        # One more than a page ends at is looked for, and those that are excluded besides.
+        max_depth = min(self._limits.max_search_depth, collection.view.max_k - len(query.exclude_ids) - 1)
         check_shape(shape, query.top_k, max_depth)
         mark = await asyncio.to_thread(page_mark, query, shape, collection.reader.identity)
         page = await asyncio.to_thread(open_page, collection, shape, query.top_k, max_depth, mark)
@@ -130,7 +131,7 @@ class SearchService:
             return error
 
     def _check(self, query: SearchQuery, collection: Collection) -> None:
-        """Raise TopKOutOfRange, NprobeOutOfRange, BatchTooLarge, BadWeight or SequenceNotReached."""
+        """Raise TopKOutOfRange, SearchTooDeep, NprobeOutOfRange, BatchTooLarge, BadWeight or SequenceNotReached."""
         self._limits.check_top_k(query.top_k)
         self._limits.check_batch(len(query.exclude_ids), "exclude_ids")
         self._limits.check_batch(len(query.terms), "terms")
@@ -138,6 +139,7 @@ class SearchService:
             if not math.isfinite(term.weight) or term.weight == 0.0:
                 raise BadWeight(f"a weight is {term.weight}, but must be a number other than 0", field=term.field)
         view = collection.view
+        check_reach(query.top_k + len(query.exclude_ids), view.max_k)
         if query.nprobe is not None:
             check_nprobe(query.nprobe, view.max_nprobe)
         if query.min_seq > view.seq:
