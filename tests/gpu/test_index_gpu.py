@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks.clustered_vectors import Clustered, clustered
 from clipsearch.errors import DeviceUnavailable, NprobeOutOfRange
+from clipsearch.index import gpu_device
 from clipsearch.index.build import IndexOptions, IndexSource, build_index
 from clipsearch.index.flat import scan_selected
 from clipsearch.index.gpu import Gpus, gpu_count
@@ -68,6 +69,24 @@ def test_only_what_is_selected(collection: Path, data: Clustered, share: float) 
     agree = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found.tolist(), gpu_found.tolist(), strict=True)])
     assert agree >= 0.95
     np.testing.assert_allclose(gpu_scores[:, 0], scores[:, 0], atol=2e-3)
+
+
+@pytest.mark.parametrize("gathered", [500, 10_000, gpu_device.GATHERED_ROWS])
+@pytest.mark.parametrize("apart", [False, True])
+def test_exactly_means_exactly_however_many_are_selected(
+    collection: Path, data: Clustered, monkeypatch: pytest.MonkeyPatch, gathered: int, apart: bool
+) -> None:
+    """``apart``: whatever is near the queries is not selected, so that candidates of all would hold none that is."""
+    monkeypatch.setattr(gpu_device, "GATHERED_ROWS", gathered)
+    cpu, gpu = (open_index(collection, device).index for device in ("cpu", "cuda"))
+    near = (data.base @ data.image_queries[:20].T).max(axis=1)
+    selected = np.argsort(near)[: cpu.size // 2] if apart else np.arange(0, cpu.size, 2)
+    only = Selection.of(cpu.size, np.sort(selected)).without(np.sort(selected)[:30])
+    scores, rows = cpu.search_exactly(data.image_queries[:20], 10, only)
+    gpu_scores, gpu_rows = gpu.search_exactly(data.image_queries[:20], 10, only)
+    assert only.contains(gpu_rows.ravel()).all()
+    np.testing.assert_allclose(gpu_scores, scores, atol=2e-3)
+    assert (gpu_rows == rows).mean() >= 0.98
 
 
 @pytest.mark.parametrize("dead", [0, 5, 3_000])

@@ -22,7 +22,8 @@ SCRATCH_BYTES: Final = 1 << 30
 """What FAISS may use for one search."""
 
 GATHERED_ROWS: Final = 1 << 17
-"""Selections up to this size have their vectors gathered once; of a larger one all vectors are compared."""
+"""Selections up to this size have their vectors gathered once; those of a larger one are gathered in blocks, each time
+that it is searched exactly."""
 
 FIRST_ROWS: Final = 4096
 """Newer vectors that there is room for at first; it doubles when it is full."""
@@ -56,15 +57,14 @@ class Device:
 
     def exactly(self, vectors: GpuVectors, queries: Any, k: int, only: Selection | None) -> tuple[Any, Any]:
         """Return the exact best of all vectors, or of the selected ones, as arrays on the GPU: [n, k] each."""
-        searched, positions = vectors, None
-        if only is not None and not _leaves(k, only) and only.root.count <= GATHERED_ROWS:
-            chosen = only.root if _leaves(k, only, only.root.count) else only
-            positions, searched = chosen.derive(self._named("rows"), lambda: self._gather(vectors, chosen))
-        fetch = min(searched.size, MOST_CANDIDATES)
-        found = self._nearest(searched, queries, fetch)
-        if positions is not None:
-            found = self.cupy.where(found >= 0, positions[self.cupy.maximum(found, 0)], -1)
-        return vectors.best(queries, found, min(k, fetch), self.bits(only))
+        if only is None or _leaves(k, only):
+            return self._best(vectors, queries, k, only)
+        chosen = only.root if _leaves(k, only, only.root.count) else only
+        answers = (self._best(vectors, queries, k, only, among) for among in self._gathered(vectors, chosen))
+        best = next(answers)
+        for answer in answers:
+            best = self._better(best, answer, k)
+        return best
 
     def search(self, vectors: GpuVectors, queries: Vectors, k: int, only: Selection | None) -> tuple[Scores, Rows]:
         """Return the exact best of vectors, from the selected ones where told, as ports.VectorIndex says."""
@@ -77,9 +77,39 @@ class Device:
         """Wait for an answer, and pad it to ``k`` columns."""
         return pad(self.cupy.asnumpy(found[0]), self.cupy.asnumpy(found[1]), k)
 
-    def _gather(self, vectors: GpuVectors, chosen: Selection) -> tuple[Any, GpuVectors]:
+    def _gathered(self, vectors: GpuVectors, chosen: Selection) -> Iterator[tuple[Any, GpuVectors]]:
+        """Yield the positions that are selected, and copies of their vectors, in blocks; a single one is remembered."""
+        if chosen.count <= GATHERED_ROWS:
+            yield chosen.derive(self._named("rows"), lambda: self._gather(vectors, chosen.positions))
+            return
         positions = chosen.positions
+        for start in range(0, len(positions), GATHERED_ROWS):
+            yield self._gather(vectors, positions[start : start + GATHERED_ROWS])
+
+    def _gather(self, vectors: GpuVectors, positions: Rows) -> tuple[Any, GpuVectors]:
         return self.cupy.asarray(positions), vectors.taken(positions)
+
+    def _best(
+        self,
+        vectors: GpuVectors,
+        queries: Any,
+        k: int,
+        only: Selection | None,
+        among: tuple[Any, GpuVectors] | None = None,
+    ) -> tuple[Any, Any]:
+        """Return the exact best of all vectors, or of those at some positions, which come with copies of them."""
+        positions, searched = among or (None, vectors)
+        fetch = min(searched.size, MOST_CANDIDATES)
+        found = self._nearest(searched, queries, fetch)
+        if positions is not None:
+            found = self.cupy.where(found >= 0, positions[self.cupy.maximum(found, 0)], -1)
+        return vectors.best(queries, found, min(k, fetch), self.bits(only))
+
+    def _better(self, one: tuple[Any, Any], other: tuple[Any, Any], k: int) -> tuple[Any, Any]:
+        """Return the best ``k`` of two answers to the same queries."""
+        scores, positions = (self.cupy.concatenate(pair, axis=1) for pair in zip(one, other, strict=True))
+        order = self.cupy.argsort(-scores, axis=1)[:, :k]
+        return self.cupy.take_along_axis(scores, order, axis=1), self.cupy.take_along_axis(positions, order, axis=1)
 
     def _named(self, what: str) -> str:
         """Name what a selection remembers: the GPUs of one index may be asked about the same one."""
