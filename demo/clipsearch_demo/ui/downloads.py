@@ -11,6 +11,6 @@ def picture_behind(url: str, *, allow_private: bool) -> bytes:
     """Return what lies behind an address; raises Complaint."""
     limits = FetchLimits(max_bytes=MAX_PICTURE_BYTES, total_timeout_s=TIMEOUT_S, allow_private=allow_private)
     try:
-        return fetch_one(url.strip(), limits).content
+        return fetch_one(url.strip(), limits)
     except FetchError as error:
         raise Complaint(Message("That link gives no picture", f"{error}.")) from error

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from clipsearch.embed_job.items import Item, Problem, Url
-from clipsearch.fetch import Fetched, Fetcher, FetchError, FetchLimits
+from clipsearch.fetch import Fetcher, FetchError, FetchLimits
 
 READERS = 4
 AHEAD = 32
@@ -31,7 +31,7 @@ class Loader:
     def loaded(self, items: Iterable[Item]) -> Iterator[Item]:
         """Yield the items, in order, with loaded contents."""
         ahead = max(AHEAD, 2 * self._limits.concurrency)
-        waiting: deque[tuple[Item, Future[bytes] | Future[Fetched] | None]] = deque()
+        waiting: deque[tuple[Item, Future[bytes] | None]] = deque()
         for item in items:
             waiting.append((item, self._begin(item)))
             if len(waiting) >= (ahead if isinstance(item.content, Url) else AHEAD):
@@ -39,7 +39,7 @@ class Loader:
         while waiting:
             yield _loaded(*waiting.popleft())
 
-    def _begin(self, item: Item) -> "Future[bytes] | Future[Fetched] | None":
+    def _begin(self, item: Item) -> "Future[bytes] | None":
         if isinstance(item.content, Path):
             if self._readers is None:
                 self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="read")
@@ -60,13 +60,13 @@ class Loader:
         self._stack.close()
 
 
-def _loaded(item: Item, future: "Future[bytes] | Future[Fetched] | None") -> Item:
+def _loaded(item: Item, future: "Future[bytes] | None") -> Item:
     if future is None:
         return item
     try:
-        result = future.result()
+        content = future.result()
     except FetchError as error:
         return item._replace(content=Problem(error.reason, error.message))
     except OSError as error:
         return item._replace(content=Problem("FILE_UNREADABLE", f"the picture can't be read: {error.strerror}"))
-    return item._replace(content=result.content if isinstance(result, Fetched) else result)
+    return item._replace(content=content)

@@ -6,8 +6,8 @@ where the socket is opened, so that neither a redirect nor a name that resolves 
 the network that the program runs in (server-side request forgery, DNS rebinding).
 
     with Fetcher(FetchLimits(concurrency=64)) as fetcher:
-        for url, result in fetcher.in_order((url, url) for url in urls):
-            ...  # Fetched, or the FetchError that took its place
+        begun = [fetcher.submit(url) for url in urls]
+        ...  # each a future of the content, or of the FetchError that took its place
 
 Needs the ``ingest`` extra (aiohttp).
 """
@@ -15,7 +15,6 @@ Needs the ``ingest`` extra (aiohttp).
 from clipsearch.fetch.errors import FetchError
 from clipsearch.fetch.fetcher import Fetcher, fetch_one
 from clipsearch.fetch.limits import FetchLimits
-from clipsearch.fetch.session import Fetched
 from clipsearch.fetch.urls import is_url
 
-__all__ = ["FetchError", "FetchLimits", "Fetched", "Fetcher", "fetch_one", "is_url"]
+__all__ = ["FetchError", "FetchLimits", "Fetcher", "fetch_one", "is_url"]

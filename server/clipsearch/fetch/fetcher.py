@@ -3,18 +3,14 @@
 import asyncio
 import ssl
 import threading
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 from clipsearch.fetch.addresses import LookUp, look_up
-from clipsearch.fetch.errors import FetchError
 from clipsearch.fetch.limits import FetchLimits
-from clipsearch.fetch.session import Fetched, FetchSession
-
-Key = TypeVar("Key")
+from clipsearch.fetch.session import FetchSession
 
 RESOLVERS = 16
 """Names looked up at once: the system's resolver blocks a thread for each."""
@@ -44,36 +40,16 @@ class Fetcher:
         # What was submitted before the end is on the loop before it hears of the end, and so is cancelled by it.
         self._lock = threading.Lock()
 
-    def submit(self, url: str) -> "Future[Fetched]":
-        """Download a URL when it is its turn; the future holds the answer or a FetchError. Cancelling it stops it.
+    def submit(self, url: str) -> "Future[bytes]":
+        """Download a URL when it is its turn; the future holds its content or a FetchError. Cancelling it stops it.
 
-        Nothing bounds how many wait, and finished ones hold their content: submit as many as you can use, or iterate
-        over ``in_order``. Raises RuntimeError outside the context.
+        Nothing bounds how many wait, and finished ones hold their content: submit as many as you can use. Raises
+        RuntimeError outside the context.
         """
         with self._lock:
             if self._loop is None:
                 raise RuntimeError("the fetcher is not open")
             return asyncio.run_coroutine_threadsafe(self._session.fetch(url), self._loop)
-
-    def in_order(
-        self, urls: Iterable[tuple[Key, str]], ahead: int | None = None
-    ) -> Iterator[tuple[Key, Fetched | FetchError]]:
-        """Download (key, url) pairs, at most ``ahead`` (default: twice the concurrency) begun and not handed out.
-
-        Yields in the order given, each with what became of it. Memory is bounded by ``ahead`` times ``max_bytes``.
-        """
-        ahead = ahead or 2 * self.limits.concurrency
-        begun: deque[tuple[Key, Future[Fetched]]] = deque()
-        try:
-            for key, url in urls:
-                begun.append((key, self.submit(url)))
-                if len(begun) >= ahead:
-                    yield _outcome(*begun.popleft())
-            while begun:
-                yield _outcome(*begun.popleft())
-        finally:
-            for _, future in begun:
-                future.cancel()
 
     def __enter__(self) -> Self:
         """Start the thread. A fetcher is opened once."""
@@ -111,16 +87,9 @@ class Fetcher:
             await asyncio.gather(*running, return_exceptions=True)
 
 
-def _outcome(key: Key, future: "Future[Fetched]") -> tuple[Key, Fetched | FetchError]:
-    try:
-        return key, future.result()
-    except FetchError as error:
-        return key, error
-
-
 def fetch_one(
     url: str, limits: FetchLimits | None = None, *, tls: ssl.SSLContext | None = None, look_up: LookUp = look_up
-) -> Fetched:
+) -> bytes:
     """Download one URL and wait for it; raises FetchError. For more than one, a Fetcher keeps the connections."""
     with Fetcher(limits, tls=tls, look_up=look_up) as fetcher:
         return fetcher.submit(url).result()

@@ -8,7 +8,6 @@ import asyncio
 import random
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 from weakref import WeakValueDictionary
@@ -27,21 +26,6 @@ from clipsearch.fetch.urls import masked, parse, redirected
 _REDIRECTS = {301, 302, 303, 307, 308}
 _TRANSIENT = {429, 502, 503, 504}
 _HEADERS = {"Accept": "image/*,*/*;q=0.5", "Accept-Encoding": "identity"}
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """What a URL answered: the content, decompressed; the URL that gave it, after redirects; some of its headers.
-
-    The headers are as they came, or empty: ``content_type``, and ``etag`` and ``last_modified``, by which a later run
-    can tell whether it changed.
-    """
-
-    content: bytes = field(repr=False)
-    url: str = field(repr=False)
-    content_type: str
-    etag: str
-    last_modified: str
 
 
 class FetchSession:
@@ -92,8 +76,8 @@ class FetchSession:
         """Close the connections."""
         await self._http.close()
 
-    async def fetch(self, text: str) -> Fetched:
-        """Download one URL when it is its turn; raises FetchError.
+    async def fetch(self, text: str) -> bytes:
+        """Return the content behind one URL, decompressed, when it is its turn; raises FetchError.
 
         A place is kept through the waits between tries: a host that asks for a pause gets one.
         """
@@ -108,7 +92,7 @@ class FetchSession:
                 limit = f"{self._limits.total_timeout_s:g} s"
                 raise errors.TotalTimeExceeded(f"{masked(url)} was not downloaded within {limit}") from error
 
-    async def _with_retries(self, url: URL) -> Fetched:
+    async def _with_retries(self, url: URL) -> bytes:
         for attempt in range(1, self._limits.retries + 1):
             try:
                 return await self._follow(url)
@@ -119,18 +103,18 @@ class FetchSession:
             await self._sleep(wait_s)
         return await self._follow(url)
 
-    async def _follow(self, url: URL) -> Fetched:
+    async def _follow(self, url: URL) -> bytes:
         """Download once, along redirects."""
         for _ in range(self._limits.max_redirects + 1):
             answer = await self._get(url)
-            if isinstance(answer, Fetched):
+            if isinstance(answer, bytes):
                 return answer
             url = answer
         raise errors.TooManyRedirects(
             f"{masked(url)} is the end of {self._limits.max_redirects} redirects, and no page"
         )
 
-    async def _get(self, url: URL) -> Fetched | URL:
+    async def _get(self, url: URL) -> bytes | URL:
         """Make one request; returns the content or where it redirects to."""
         try:
             async with self._http.get(url, allow_redirects=False) as response:
@@ -139,16 +123,9 @@ class FetchSession:
                 self._check(url, response)
                 encoding = response.headers.get("Content-Encoding", "")
                 chunks = response.content.iter_any()
-                content = await read_body(chunks, encoding, self._limits.max_bytes, masked(url))
+                return await read_body(chunks, encoding, self._limits.max_bytes, masked(url))
         except (aiohttp.ClientError, OSError) as error:
             raise told_apart(error, masked(url)) from error
-        return Fetched(
-            content,
-            str(url),
-            response.headers.get("Content-Type", ""),
-            response.headers.get("ETag", ""),
-            response.headers.get("Last-Modified", ""),
-        )
 
     def _check(self, url: URL, response: aiohttp.ClientResponse) -> None:
         status = response.status

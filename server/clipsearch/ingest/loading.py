@@ -77,7 +77,7 @@ class Loader:
 
     def _fetch(self, url: str) -> bytes:
         try:
-            return self._started().submit(url).result().content
+            return self._started().submit(url).result()
         except FetchError as error:
             raise BadRecord(error.reason, error.message) from error
 

@@ -36,7 +36,7 @@ def test_a_certificate_for_the_name_is_accepted(authority: trustme.CA) -> None:
     with server_for("shop.test", authority) as server:
         url = server.url("/good.jpg", host="shop.test")
         fetched = fetch_one(url, LOOPBACK, tls=trusting(authority), look_up=loopback)
-    assert fetched.content == PICTURE
+    assert fetched == PICTURE
 
 
 def test_a_certificate_for_another_name_is_refused(authority: trustme.CA) -> None:
@@ -77,4 +77,4 @@ def test_a_redirect_from_http_to_https_is_followed(authority: trustme.CA, server
     with server_for("127.0.0.1", authority) as secure:
         server.redirect("/r", secure.url("/good.jpg"))
         fetched = fetch_one(server.url("/r"), LOOPBACK, tls=trusting(authority))
-    assert fetched.content == PICTURE
+    assert fetched == PICTURE
