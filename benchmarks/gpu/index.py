@@ -204,15 +204,7 @@ def on_cpu(trained: Any, vectors: Any, gpu: GpuIvfPqIndex, queries: Any, truth: 
 
 def main() -> None:
     """Measure and write ``index-N.json``."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--work", type=Path, default=Path("build/gpu-index"))
-    parser.add_argument("--n", type=int, default=1_000_000)
-    parser.add_argument("--d", type=int, default=512)
-    parser.add_argument("--cagra", action="store_true")
-    parser.add_argument("--cpu", action="store_true")
-    given = parser.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
+    given = _arguments()
     n, d, cores = given.n, given.d, available_cores()
     out: dict[str, Any] = {"n": n, "d": d, "cuvs": uses_cuvs(), "cores": cores, "faiss": faiss.__version__,
                            "device": cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()}  # fmt: skip
@@ -257,6 +249,19 @@ def main() -> None:
         keep(cpu=on_cpu(trained, vectors, index, queries, truth))
     if given.cagra:
         keep(cagra=cagra(vectors.matrix, queries, truth, device.resources))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--work", type=Path, default=Path("build/gpu-index"))
+    parser.add_argument("--n", type=int, default=1_000_000)
+    parser.add_argument("--d", type=int, default=512)
+    parser.add_argument("--cagra", action="store_true")
+    parser.add_argument("--cpu", action="store_true")
+    given = parser.parse_args()
+    given.work.mkdir(parents=True, exist_ok=True)
+    return given
 
 
 if __name__ == "__main__":

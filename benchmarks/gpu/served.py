@@ -11,7 +11,6 @@ trying it where there is no GPU.
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -33,6 +32,7 @@ from benchmarks.harness.server import Served, clipsearch
 from benchmarks.harness.wire import EMBED_IMAGE, EMBED_TEXT, SEARCH
 from benchmarks.harness.workload import made_pictures, queries
 from clipsearch.encoders.manifest import load_bundle
+from clipsearch.index.threads import available_cores
 from clipsearch.settings import Settings
 from clipsearch.v1 import embedding_pb2, search_pb2
 
@@ -211,7 +211,6 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    cores = os.cpu_count() or 1
     parser = argparse.ArgumentParser(description="The server end to end on a machine with a GPU.")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "gpu-served", help="what is made is kept there")
@@ -220,7 +219,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--seconds", type=float, default=8.0, help="of each step")
     parser.add_argument("--in-flight", type=int, default=512, help="calls at once in the closed loop")
-    parser.add_argument("--generators", type=int, default=max(1, cores * 3 // 8), help="processes that call")
+    parser.add_argument("--generators", type=int, default=max(1, available_cores() * 3 // 8), help="processes that call")
     given = parser.parse_args()
     given.work, given.out = given.work.resolve(), given.out.resolve()
     given.precision = "fp16" if given.device == "cuda" else "int8"

@@ -4,6 +4,7 @@ from docs.generator.results import result
 
 WAYS = {
     "session.run": "`session.run`",
+    "session.run, float32 pixels": "the same, pixels as float32",
     "bound": "bound buffers",
     "bound, two in flight": "two in flight",
     "captured, two in flight": "captured launches",
