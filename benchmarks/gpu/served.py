@@ -219,7 +219,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--seconds", type=float, default=8.0, help="of each step")
     parser.add_argument("--in-flight", type=int, default=512, help="calls at once in the closed loop")
-    parser.add_argument("--generators", type=int, default=max(1, available_cores() * 3 // 8), help="processes that call")
+    parser.add_argument(
+        "--generators", type=int, default=max(1, available_cores() * 3 // 8), help="processes that call"
+    )
     given = parser.parse_args()
     given.work, given.out = given.work.resolve(), given.out.resolve()
     given.precision = "fp16" if given.device == "cuda" else "int8"
