@@ -1,6 +1,6 @@
 """Callers that hang up, by the hundred thousand: nothing of their calls may stay behind.
 
-``python -m tests.faults.cancel_storm --calls 100000 --out benchmarks/results/faults_cancel_storm.json`` makes calls of
+``python -m tests.faults.cancel_storm --calls 400000 --out benchmarks/results/faults_cancel_storm.json`` makes calls of
 several kinds, in flight together, and cancels each after a moment: before it is taken in, while it waits, while it is
 decoded or computed. It goes on until so many ended with CANCELLED. The server's resident memory, native memory
 included, is read all along; afterwards no lane may hold a place, and an ordinary caller must be answered. Exits with 1
@@ -36,7 +36,7 @@ LONGEST_S = 0.03
 """Calls are cancelled after at most this long, evenly spread: a few answers come before."""
 
 WARM_UP = 0.2
-"""Part of the calls after which memory is judged."""
+"""Part of the calls after which memory is judged: the allocator's pools fill for the first tens of thousands."""
 
 MOST_KIB_PER_1000 = 96.0
 """Growth that is gRPC's: it forgets an array of 96 bytes where a call is cancelled while a batch of its operations is
@@ -162,7 +162,7 @@ def run(server: Server, count: int, seed: int) -> Storm:
 def main() -> None:
     """See the module's text."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--calls", type=int, default=100_000, help="that end with CANCELLED")
+    parser.add_argument("--calls", type=int, default=400_000, help="that end with CANCELLED")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="where to write the result as JSON")
     arguments = parser.parse_args()
