@@ -1,6 +1,7 @@
 """Latency on an idle server: one text at a time through the Python client, against one raw call at batch 1.
 
-And against a bare servicer that makes the same call itself, which is what gRPC for Python alone adds to it.
+And against a bare servicer that makes the same call itself, which is what gRPC for Python alone adds to it; served as
+it is by default, and without a front process.
 """
 
 import time
@@ -25,23 +26,21 @@ from ..workload import captions, queries
 FACTOR, ALLOWANCE_MS = 1.25, 1.5
 KINDS = 8
 
+RAW, BARE, SERVED, ALONE = "raw call", "bare servicer", "served", "served without a front"
+"""Who answers. ``ALONE`` takes its calls in itself, which saves a lone one the way through another process."""
+
 
 @dataclass(slots=True)
 class Rounds:
-    """Latencies in milliseconds: all of them, and each round's median."""
+    """Latencies in milliseconds by who answers: all of them, and each round's median."""
 
-    raw_ms: list[float] = field(default_factory=list)
-    bare_ms: list[float] = field(default_factory=list)
-    served_ms: list[float] = field(default_factory=list)
-    raw_p50_ms: list[float] = field(default_factory=list)
-    bare_p50_ms: list[float] = field(default_factory=list)
-    served_p50_ms: list[float] = field(default_factory=list)
+    ms: dict[str, list[float]] = field(default_factory=lambda: {side: [] for side in (RAW, BARE, SERVED, ALONE)})
+    p50_ms: dict[str, list[float]] = field(default_factory=lambda: {side: [] for side in (RAW, BARE, SERVED, ALONE)})
 
     def close(self, calls: int) -> None:
         """Take the medians of the last ``calls`` of each side."""
-        self.raw_p50_ms.append(percentile(self.raw_ms[-calls:], 0.5))
-        self.bare_p50_ms.append(percentile(self.bare_ms[-calls:], 0.5))
-        self.served_p50_ms.append(percentile(self.served_ms[-calls:], 0.5))
+        for side, all_ms in self.ms.items():
+            self.p50_ms[side].append(percentile(all_ms[-calls:], 0.5))
 
 
 def idle(context: Context) -> Outcome:
@@ -50,17 +49,18 @@ def idle(context: Context) -> Outcome:
     for name, bundle, texts in _models(context):
         context.say(f"idle {name}")
         rounds = _alternate(context, bundle, texts, name)
-        raw, served = rounds.raw_p50_ms, rounds.served_p50_ms
+        raw, served = rounds.p50_ms[RAW], rounds.p50_ms[SERVED]
         allowed = [FACTOR * value + ALLOWANCE_MS for value in raw]
         shares = [value / limit for value, limit in zip(served, allowed, strict=True)]
         outcome.lines += [
-            Line("idle", f"{name}: raw call p50", "ms", summarise(raw), better="lower"),
-            Line("idle", f"{name}: bare servicer p50", "ms", summarise(rounds.bare_p50_ms), better="lower"),
-            Line("idle", f"{name}: served p50", "ms", summarise(served), better="lower"),
+            Line("idle", f"{name}: {side} p50", "ms", summarise(medians), better="lower")
+            for side, medians in rounds.p50_ms.items()
+        ]
+        outcome.lines.append(
             Line(
                 "idle", f"{name}: served p50 / (1.25 raw + 1.5 ms)", "x", summarise(shares), target=1.0, better="lower"
-            ),
-        ]
+            )
+        )
         outcome.samples[name] = asdict(rounds)
     return outcome
 
@@ -85,19 +85,22 @@ def _alternate(context: Context, bundle: Path, texts: list[str], name: str) -> R
         best_choice(
             raw, graph, make_batches=lambda _: batches, sizes=(1,), seconds=pace.sweep_s, passes=pace.sweep_passes
         )
-        served = stack.enter_context(clipsearch(bundle, context.log(f"idle {name}")))
-        floor = stack.enter_context(bare(context.log(f"idle bare {name}"), bundle))
-        clients = [stack.enter_context(Client(server.address)) for server in (floor, served)]
-        for client in clients:
+        servers = {
+            BARE: stack.enter_context(bare(context.log(f"idle bare {name}"), bundle)),
+            SERVED: stack.enter_context(clipsearch(bundle, context.log(f"idle {name}"))),
+            ALONE: stack.enter_context(clipsearch(bundle, context.log(f"idle alone {name}"), flags=("--fronts", "0"))),
+        }
+        clients = {side: stack.enter_context(Client(server.address)) for side, server in servers.items()}
+        for client in clients.values():
             for text in texts:
                 client.embed_text(text)
         for _ in range(pace.rounds):
-            settle([raw.pid, floor.pid, served.pid])
+            settle([raw.pid, *(server.pid for server in servers.values())])
             for _ in range(pace.idle_calls // len(texts)):
-                rounds.raw_ms += [1e3 * seconds for seconds in raw.latencies(batches)]
+                rounds.ms[RAW] += [1e3 * seconds for seconds in raw.latencies(batches)]
                 time.sleep(0.05)  # the raw session's threads may spin on for a while
-                for client, samples in zip(clients, (rounds.bare_ms, rounds.served_ms), strict=True):
-                    samples += [_timed_ms(client, text) for text in texts]
+                for side, client in clients.items():
+                    rounds.ms[side] += [_timed_ms(client, text) for text in texts]
             rounds.close(pace.idle_calls // len(texts) * len(texts))
     return rounds
 
