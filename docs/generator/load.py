@@ -9,7 +9,7 @@ def load_table() -> str:
     objective = found["within_objective"]
     rate = "no step" if objective is None else f"{objective:,.0f} calls a second"
     lines = [
-        measured_on(found["environment"]),
+        measured_on(found["environment"]).rstrip(),
         "",
         f"`{found['settings']['user']}` on the sample model: {found['capacity']:,.0f} calls a second in a closed loop; "
         f"with p99 within {found['objective_ms']:g} ms and less than 0.1 % failed, {rate}.",
