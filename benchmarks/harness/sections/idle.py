@@ -30,12 +30,16 @@ RAW, BARE, SERVED, ALONE = "raw call", "bare servicer", "served", "served withou
 """Who answers. ``ALONE`` takes its calls in itself, which saves a lone one the way through another process."""
 
 
+def _by_side() -> dict[str, list[float]]:
+    return {side: [] for side in (RAW, BARE, SERVED, ALONE)}
+
+
 @dataclass(slots=True)
 class Rounds:
     """Latencies in milliseconds by who answers: all of them, and each round's median."""
 
-    ms: dict[str, list[float]] = field(default_factory=lambda: {side: [] for side in (RAW, BARE, SERVED, ALONE)})
-    p50_ms: dict[str, list[float]] = field(default_factory=lambda: {side: [] for side in (RAW, BARE, SERVED, ALONE)})
+    ms: dict[str, list[float]] = field(default_factory=_by_side)
+    p50_ms: dict[str, list[float]] = field(default_factory=_by_side)
 
     def close(self, calls: int) -> None:
         """Take the medians of the last ``calls`` of each side."""

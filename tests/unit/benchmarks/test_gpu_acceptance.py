@@ -22,7 +22,10 @@ def index(recall: float = 0.96, **more: Any) -> dict[str, Any]:
 
 
 def judged(**changes: Any) -> dict[str, acc.Check]:
-    ended = {part.name: {"status": 0, "seconds": 1.0, "said": ""} for part in acc.sections(Path("/x"), ROOT)}
+    ended = {
+        part.name: {"status": 0, "seconds": 1.0, "said": "", "needed": part.needed}
+        for part in acc.sections(Path("/x"), ROOT)
+    }
     found = {"encoders": ENCODERS, "small index": index(), "large index": index(), "served": SERVED, **changes}
     return {one.name: one for one in acc.checks(ended, found)}
 
@@ -67,6 +70,14 @@ def test_an_aim_that_is_missed_fails_nobody() -> None:
     assert "short" in {one.verdict for one in slow.values() if "queries/s" in one.name}
     assert slow["served, search by text: calls/s"].verdict == "short"
     assert slow["served, embed image: calls/s"].verdict == "not measured"
+
+
+def test_what_has_aims_alone_may_find_no_time_and_nothing_else_may() -> None:
+    parts = acc.sections(Path("/x"), ROOT)
+    ended = acc.run(parts, 0.0)
+    judged = {one.name: one for one in acc.checks(ended, {})}
+    assert not judged["served: ran"].failed
+    assert all(judged[f"{part.name}: ran"].failed for part in parts if part.name != "served")
 
 
 def test_without_a_tokenizer_nothing_is_served(tmp_path: Path) -> None:
