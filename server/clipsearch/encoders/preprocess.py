@@ -1,10 +1,11 @@
 """Encoded pictures to the pixels that the image tower takes.
 
-The order is that of the checkpoint's processor (convert, resize the shortest edge, centre crop), bit for bit, with what
-a processor leaves to its caller done first: limits, orientation and transparency. Large JPEGs can be decoded at a
-fraction of their size, which is faster but filters differently; see ``ImageLimits.jpeg_oversampling``.
+The order is that of the checkpoint's processor (convert, resize the shortest edge, centre crop), with what a processor
+leaves to its caller done first: limits, orientation and transparency. Pixels are the processor's but for what
+``clipsearch.encoders.resize`` rounds otherwise. Large JPEGs can be decoded at a fraction of their size, which is faster
+but filters differently; see ``ImageLimits.jpeg_oversampling``.
 
-Everything runs in worker threads. Pillow lets go of the GIL while it decodes and resizes, and an instance holds no
+Everything runs in worker threads. The GIL is let go of while a picture is decoded and resized, and an instance holds no
 state but its settings.
 """
 
@@ -19,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
 from clipsearch.encoders.manifest import PreprocessRule
+from clipsearch.encoders.resize import Resize, resize
 from clipsearch.errors import CorruptImage, EmptyImage, ImageTooLarge, TooManyPixels, UnsupportedImage
 from clipsearch.ports import Pixels
 
@@ -42,7 +44,7 @@ _FILTER_REACH: Final = 3
 
 _MOST_RESIZED_PIXELS: Final = 32_000_000
 """Pictures that would grow beyond this (one of 640:1 does at 224 pixels) are cropped while they are resized. There
-alone pixels may differ from the reference, by a few levels: Pillow chooses the order of directions by the size."""
+pixels may differ from the reference by a few levels: Pillow chooses the order of directions by the size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +66,13 @@ class ImageLimits:
 class PillowPreprocessor:
     """The checkpoint's preprocessing rule over Pillow; see ``ports.ImagePreprocessor``."""
 
-    def __init__(self, rule: PreprocessRule, image_size: int, limits: ImageLimits | None = None) -> None:
+    def __init__(
+        self, rule: PreprocessRule, image_size: int, limits: ImageLimits | None = None, resize: Resize = resize
+    ) -> None:
         self._rule = rule
         self._limits = limits or ImageLimits()
         self._resample = Image.Resampling(rule.resample)
+        self._resize_to = resize
         self.image_size = image_size
 
     def __call__(self, data: bytes) -> Pixels:
@@ -78,7 +83,7 @@ class PillowPreprocessor:
         """
         picture = decode(data, self._limits, self._least_edge())
         if self._rule.do_resize:
-            picture = self._resize(picture)
+            picture = self._resized(picture)
         if self._rule.do_center_crop:
             picture = _center_crop(picture, self._rule)
         pixels = np.asarray(picture)
@@ -97,18 +102,18 @@ class PillowPreprocessor:
         edge = self._rule.shortest_edge or max(self._rule.resize_to or (0,))
         return self._limits.jpeg_oversampling * edge or None
 
-    def _resize(self, picture: Image.Image) -> Image.Image:
+    def _resized(self, picture: Image.Image) -> Image.Image:
         width, height = picture.size
         if self._rule.shortest_edge is None:
             new_height, new_width = self._rule.resize_to or (height, width)
-            return picture.resize((new_width, new_height), self._resample)
+            return self._resize_to(picture, (new_width, new_height), self._resample)
         # Rounded as transformers.image_transforms.get_resize_output_image_size does.
         edge, short, long = self._rule.shortest_edge, min(width, height), max(width, height)
         new_long = int(edge * long / short)
         crop = self._rule.crop_size
         if new_long * edge > _MOST_RESIZED_PIXELS and self._rule.do_center_crop and crop is not None:
             return self._resize_middle(picture, edge, new_long, max(crop))
-        return picture.resize((edge, new_long) if width <= height else (new_long, edge), self._resample)
+        return self._resize_to(picture, (edge, new_long) if width <= height else (new_long, edge), self._resample)
 
     def _resize_middle(self, picture: Image.Image, edge: int, new_long: int, crop: int) -> Image.Image:
         """Resize only what the crop keeps: a picture of 1 x 50,000,000 pixels would else become 11 billion.

@@ -9,6 +9,7 @@ from PIL import Image, ImageOps
 
 from clipsearch.encoders.manifest import PreprocessRule
 from clipsearch.encoders.preprocess import ImageLimits, PillowPreprocessor
+from clipsearch.encoders.resize import resize_by_pillow
 from tests.unit.encoders.helpers import encode, photo, preprocess_rule
 
 SIZES = [
@@ -40,9 +41,9 @@ def reference(picture: Image.Image, rule: PreprocessRule) -> np.ndarray[Any, Any
 
 
 def difference(data: bytes, picture: Image.Image, rule: PreprocessRule) -> int:
-    """The largest difference in levels between our pixels and the reference's."""
+    """The largest difference in levels between our pixels and the reference's, resized by Pillow as those are."""
     assert rule.crop_size is not None
-    ours = PillowPreprocessor(rule, rule.crop_size[0])(data)
+    ours = PillowPreprocessor(rule, rule.crop_size[0], resize=resize_by_pillow)(data)
     return int(np.abs(ours.astype(int) - reference(picture, rule).astype(int)).max())
 
 
@@ -52,6 +53,17 @@ def difference(data: bytes, picture: Image.Image, rule: PreprocessRule) -> int:
 def test_sizes_are_bit_equal(width: int, height: int, size: int) -> None:
     picture = photo(width, height)
     assert difference(encode(picture, "PNG"), picture, preprocess_rule(size)) == 0
+
+
+@pytest.mark.export
+@pytest.mark.parametrize("size", [32, 63, 224])
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_as_served_a_few_pixels_are_a_level_off(width: int, height: int, size: int) -> None:
+    picture, rule = photo(width, height), preprocess_rule(size)
+    ours = PillowPreprocessor(rule, size)(encode(picture, "PNG"))
+    off = np.abs(ours.astype(int) - reference(picture, rule).astype(int))
+    assert off.max() <= 2
+    assert off.mean() < 0.02
 
 
 @pytest.mark.export
@@ -195,18 +207,17 @@ def test_the_result_is_contiguous_bytes() -> None:
     ],
 )
 def test_large_jpegs_are_decoded_at_a_fraction(
-    size: tuple[int, int], oversampling: int, decoded: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    size: tuple[int, int], oversampling: int, decoded: tuple[int, int]
 ) -> None:
     sizes = []
-    resize = Image.Image.resize
 
-    def noting(self: Image.Image, *args: Any, **more: Any) -> Image.Image:
-        sizes.append(self.size)
-        return resize(self, *args, **more)
+    def noting(picture: Image.Image, *how: Any) -> Image.Image:
+        sizes.append(picture.size)
+        return resize_by_pillow(picture, *how)
 
     picture = photo(*size)
-    monkeypatch.setattr(Image.Image, "resize", noting)
-    preprocessor = PillowPreprocessor(preprocess_rule(64), 64, ImageLimits(jpeg_oversampling=oversampling))
+    limits = ImageLimits(jpeg_oversampling=oversampling)
+    preprocessor = PillowPreprocessor(preprocess_rule(64), 64, limits, resize=noting)
     pixels = preprocessor(encode(picture, "JPEG"))
     preprocessor(encode(picture, "PNG"))
     assert sizes == [decoded, size]
