@@ -26,6 +26,7 @@ from skimage import data as photographs
 
 from clipsearch.encoders.load import load_encoders
 from clipsearch.encoders.preprocess import ImageLimits, PillowPreprocessor
+from clipsearch.encoders.resize import Resize, resize, resize_by_pillow
 from clipsearch.ports import Pixels
 
 RESULTS = ROOT / "benchmarks" / "results" / "jpegs.json"
@@ -39,15 +40,17 @@ REAL = ("astronaut", "coffee", "rocket", "hubble_deep_field", "retina", "immunoh
 Way = Callable[[bytes], Pixels]
 
 
-def ways(preprocessor: Callable[[int], PillowPreprocessor]) -> dict[str, Way]:
-    """Every way, by its name; ``preprocessor`` makes ours by its oversampling."""
+def ways(preprocessor: Callable[[Resize, int], PillowPreprocessor]) -> dict[str, Way]:
+    """Every way, by its name; ``preprocessor`` makes ours by how it resizes and its oversampling."""
     return {
-        "Pillow, whole": preprocessor(0),
+        "Pillow, whole": preprocessor(resize_by_pillow, 0),
+        "ours, whole": preprocessor(resize, 0),
+        "ours, fraction, oversampling 1": preprocessor(resize, 1),
+        "ours, fraction, oversampling 2": preprocessor(resize, 2),
+        "ours, fraction, oversampling 3": preprocessor(resize, 3),
+        "ours, fraction, oversampling 4": preprocessor(resize, 4),
         "Pillow, whole, reducing_gap 3": partial(_pillow_gap, gap=3.0),
-        "Pillow, fraction, oversampling 1": preprocessor(1),
-        "Pillow, fraction, oversampling 2": preprocessor(2),
-        "Pillow, fraction, oversampling 3": preprocessor(3),
-        "Pillow, fraction, oversampling 4": preprocessor(4),
+        "Pillow, fraction, oversampling 4": preprocessor(resize_by_pillow, 4),
         "simplejpeg, whole": _simplejpeg,
         "simplejpeg, fraction, oversampling 2": partial(_simplejpeg, oversampling=2),
         "OpenCV, whole, area": _opencv,
@@ -167,7 +170,7 @@ def main() -> None:
         sys.exit(f"{error}.")
     encoders = load_encoders(bundle)
     rule = encoders.manifest.preprocess
-    by_name = ways(lambda n: PillowPreprocessor(rule, SIDE, ImageLimits(jpeg_oversampling=n)))
+    by_name = ways(lambda resize, n: PillowPreprocessor(rule, SIDE, ImageLimits(jpeg_oversampling=n), resize=resize))
     lines = [*costs(by_name, arguments.rounds), *changes(by_name, encoders.image.encode)]
     publish(lines, "JPEGs to pixels", facts, {"rounds": arguments.rounds}, arguments.out)
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("onnxruntime", "grpcio", "protobuf", "faiss-cpu", "numpy", "pillow", "tokenizers")
+PACKAGES = ("onnxruntime", "grpcio", "protobuf", "faiss-cpu", "numpy", "pillow", "cykooz-resizer", "tokenizers")
 
 
 def environment(root: Path) -> dict[str, object]:

@@ -44,7 +44,7 @@ class Peer:
     model: Literal["bundle", "checkpoint"] = "bundle"
     """Whether it runs our ONNX graphs, or the same weights in PyTorch's float32."""
     towers: Sequence[Tower] = TOWERS
-    workers, threads, length, packed = 2, 1, 0, False
+    workers, threads, length, as_ours = 2, 1, 0, False
     at_once = (32, 16)
     """Most texts and most pictures of a batch."""
     unavailable = ""
@@ -72,7 +72,7 @@ class Peer:
 
     def task(self, model: Path, port: int) -> Task:
         """Return what the server is told."""
-        return Task(str(model), port, self.workers, self.threads, self.length, self.packed, *self.at_once)
+        return Task(str(model), port, self.workers, self.threads, self.length, self.as_ours, *self.at_once)
 
     def command(self, python: Path, task: Task) -> list[str]:
         """Return the command that starts it in its environment."""
@@ -272,7 +272,7 @@ def _json(path: str, value: object) -> Call:
 PEERS: tuple[Peer, ...] = (
     Clipsearch("clipsearch"),
     Mosec("mosec"),
-    Mosec("mosec, as ours", packed=True, at_once=(16, 4)),
+    Mosec("mosec, as ours", as_ours=True, at_once=(16, 4)),
     Mosec("mosec, padded to 77", length=77, towers=("text",)),
     PyTriton("PyTriton"),
     LitServe("LitServe"),

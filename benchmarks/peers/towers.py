@@ -1,8 +1,8 @@
 """The work that every peer with our graphs does: imported inside the peer's environment, without anything else of ours.
 
-Tokenizer, decoding, resizing and ONNX Runtime's sessions are the very code that clipsearch runs, so that what differs
-is the serving. A server reads what it is to do from the environment, since some of these frameworks read the command
-line themselves and most start processes of their own.
+Tokenizer, decoding and ONNX Runtime's sessions are the very code that clipsearch runs, so that what differs is the
+serving; padding and resizing are what everybody does, unless ours are lent. A server reads what it is to do from the
+environment, since some of these frameworks read the command line themselves and most start processes of their own.
 """
 
 import json
@@ -21,7 +21,8 @@ class Task:
     """What a server serves: a bundle (a checkpoint for those on PyTorch), where, and how.
 
     ``workers`` processes or threads run ``threads`` threads each. ``length`` pads every text to so many tokens,
-    and 0 to the longest of its batch; with ``packed`` that padding is not computed, as by clipsearch.
+    and 0 to the longest of its batch. ``as_ours``: that padding is not computed, and pictures are resized with vector
+    instructions, as by clipsearch; else Pillow resizes them.
     """
 
     model: str
@@ -29,7 +30,7 @@ class Task:
     workers: int
     threads: int
     length: int
-    packed: bool
+    as_ours: bool
     texts_at_once: int
     images_at_once: int
 
@@ -49,18 +50,20 @@ class Towers:
     def __init__(self, task: Task) -> None:
         from clipsearch.encoders.manifest import load_bundle
         from clipsearch.encoders.preprocess import PillowPreprocessor
+        from clipsearch.encoders.resize import resize, resize_by_pillow
         from clipsearch.encoders.runtime import PooledGraph, RuntimeOptions
         from clipsearch.encoders.tokenizer import BpeTokenizer
         from clipsearch.encoders.towers import OnnxImageEncoder
 
         bundle, options = load_bundle(task.model), RuntimeOptions(device="cpu", threads=task.threads)
         manifest = bundle.manifest
-        self._length, self._packed, self._pad_id = task.length, task.packed, manifest.pad_id
+        self._length, self._packed, self._pad_id = task.length, task.as_ours, manifest.pad_id
         self._tokenizer = BpeTokenizer.of(bundle)
         self._text = PooledGraph.load(bundle.text_graph, manifest, options)
         self._image = OnnxImageEncoder(bundle, options)
         self._image.warm_up()
-        self.decode = PillowPreprocessor(manifest.preprocess, manifest.image_size)
+        way = resize if task.as_ours else resize_by_pillow
+        self.decode = PillowPreprocessor(manifest.preprocess, manifest.image_size, resize=way)
         """A JPEG to uint8 [size, size, 3]."""
 
     def texts(self, texts: Sequence[str]) -> "list[bytes]":
