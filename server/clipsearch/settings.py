@@ -102,7 +102,7 @@ class Settings(BaseSettings):
         ge=0,
         le=64,
         description="Decode large JPEGs at a fraction that leaves their edges this many times as long as the model "
-        "takes them; with 4 a photograph of 12 megapixels takes half the time; 0: whole.",
+        "takes them; with 4 a photograph of 12 megapixels takes four fifths of the time; 0: whole.",
     )
     decode_threads: int = Field(0, ge=0, le=256, description="Threads that decode pictures; 0: one per core.")
     decode_isolation: Literal["process", "none"] = Field(
