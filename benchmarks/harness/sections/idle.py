@@ -23,7 +23,8 @@ from ..report import Line, Outcome
 from ..server import bare, clipsearch
 from ..workload import captions, queries
 
-FACTOR, ALLOWANCE_MS = 1.25, 1.5
+FACTOR, ALLOWANCE_MS = 1.1, 1.0
+LIMIT = f"({FACTOR:g} raw + {ALLOWANCE_MS:g} ms)"
 KINDS = 8
 
 RAW, BARE, SERVED, ALONE = "raw call", "bare servicer", "served", "served without a front"
@@ -61,9 +62,7 @@ def idle(context: Context) -> Outcome:
             for side, medians in rounds.p50_ms.items()
         ]
         outcome.lines.append(
-            Line(
-                "idle", f"{name}: served p50 / (1.25 raw + 1.5 ms)", "x", summarise(shares), target=1.0, better="lower"
-            )
+            Line("idle", f"{name}: served p50 / {LIMIT}", "x", summarise(shares), target=1.0, better="lower")
         )
         outcome.samples[name] = asdict(rounds)
     return outcome
