@@ -63,18 +63,28 @@ class Rounds:
     raw: list[float] = field(default_factory=list)
     served: list[float] = field(default_factory=list)
     shares: list[list[float]] = field(default_factory=list)
+    raw_cores: list[float] = field(default_factory=list)
     server_cores: list[float] = field(default_factory=list)
     generator_cores: list[float] = field(default_factory=list)
     idle_server_cores: list[float] = field(default_factory=list)
 
-    def add(self, raw_rate: float, measured: Measured, idle_cores: float) -> None:
+    def add(self, raw_rate: float, raw_cores: float, measured: Measured, idle_cores: float) -> None:
         """Append one round."""
         self.raw.append(raw_rate)
+        self.raw_cores.append(raw_cores)
         self.served.append(measured.rate)
         self.shares.append(measured.shares)
         self.server_cores.append(measured.server_cores)
         self.generator_cores.append(measured.generator_cores)
         self.idle_server_cores.append(idle_cores)
+
+    def ratios_by_core(self) -> list[float]:
+        """Return served over raw, of what either does in a second of a core: the load's own cores do not count."""
+        served, raw = (
+            [rate / cores for rate, cores in zip(rates, cores_taken, strict=True)]
+            for rates, cores_taken in ((self.served, self.server_cores), (self.raw, self.raw_cores))
+        )
+        return ratios(served, raw)
 
 
 def text(context: Context) -> Outcome:
@@ -98,6 +108,7 @@ def _section(context: Context, name: str, job_of: Callable[[Context, Path], Job]
             Line(name, f"{precision}: raw session", unit, summarise(rounds.raw)),
             Line(name, f"{precision}: served", unit, summarise(rounds.served)),
             Line(name, f"{precision}: served / raw", "x", summarise(ratios(rounds.served, rounds.raw)), TARGET),
+            Line(name, f"{precision}: served / raw, by core taken", "x", summarise(rounds.ratios_by_core())),
         ]
         outcome.samples[precision] = {**settings, **asdict(rounds)}
     return outcome
@@ -124,14 +135,15 @@ def _compare(context: Context, job: Job, title: str) -> tuple[Rounds, dict[str, 
         batches = job.make_batches(choice.batch)
         for number in range(pace.rounds):
             settle([served.pid, raw.pid])
-            started, busy = time.monotonic(), cpu_s(served.pid)
+            started, served_s, raw_s = time.monotonic(), cpu_s(served.pid), cpu_s(raw.pid)
             costs = raw.run(batches, job.seconds)
-            idle_cores = (cpu_s(served.pid) - busy) / (time.monotonic() - started)
+            took_s = time.monotonic() - started
+            idle_cores, raw_cores = (cpu_s(served.pid) - served_s) / took_s, (cpu_s(raw.pid) - raw_s) / took_s
             settle([served.pid, raw.pid])
             measured = drive(served.url(job.method), bodies, load, served.pid)
             # The mix that was served decides: short queries finish sooner, so more of them are sent.
             shares = np.bincount(job.batch_of, measured.shares, minlength=len(costs)).tolist()
-            rounds.add(harmonic_rate(costs, shares), measured, idle_cores)
+            rounds.add(harmonic_rate(costs, shares), raw_cores, measured, idle_cores)
             rates = f"raw {rounds.raw[-1]:.1f}/s, served {measured.rate:.1f}/s"
             context.say(f"{title}: round {number + 1} of {pace.rounds}, {rates}")
         _same_answers(job, raw, served)
