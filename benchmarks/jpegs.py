@@ -170,7 +170,7 @@ def main() -> None:
         sys.exit(f"{error}.")
     encoders = load_encoders(bundle)
     rule = encoders.manifest.preprocess
-    by_name = ways(lambda resize, n: PillowPreprocessor(rule, SIDE, ImageLimits(jpeg_oversampling=n), resize=resize))
+    by_name = ways(lambda way, n: PillowPreprocessor(rule, SIDE, ImageLimits(jpeg_oversampling=n), resize=way))
     lines = [*costs(by_name, arguments.rounds), *changes(by_name, encoders.image.encode)]
     publish(lines, "JPEGs to pixels", facts, {"rounds": arguments.rounds}, arguments.out)
 

@@ -91,25 +91,26 @@ def run(parts: Sequence[Section], budget_s: float) -> dict[str, dict[str, Any]]:
     paths = os.pathsep.join([*(str(ROOT / name) for name in ("server", "export", "demo")), str(ROOT)])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([paths, os.environ.get("PYTHONPATH", "")])}
     for part in parts:
-        limit_s = min(part.limit_s, over - time.monotonic())
         began = time.monotonic()
-        if limit_s <= 0.0:
-            ended[part.name] = {
-                "status": None, "seconds": 0.0, "said": "no time was left for it", "needed": part.needed,
-            }  # fmt: skip
-            continue
-        print(f"{part.name}: at most {limit_s:.0f} s", file=sys.stderr, flush=True)
-        try:
-            done = subprocess.run(
-                [sys.executable, *part.command],
-                cwd=ROOT, env=environment, capture_output=True, text=True, timeout=limit_s, check=False,
-            )  # fmt: skip
-            status, said = done.returncode, (done.stdout + done.stderr)[-3000:]
-        except subprocess.TimeoutExpired:
-            status, said = None, f"not done in {limit_s:.0f} s"
+        status, said = _run_one(part, min(part.limit_s, over - began), environment)
         seconds = round(time.monotonic() - began, 1)
         ended[part.name] = {"status": status, "seconds": seconds, "said": said, "needed": part.needed}
     return ended
+
+
+def _run_one(part: Section, limit_s: float, environment: Mapping[str, str]) -> tuple[int | None, str]:
+    """Return a part's exit status, None where it had not the time, and the last of what it said."""
+    if limit_s <= 0.0:
+        return None, "no time was left for it"
+    print(f"{part.name}: at most {limit_s:.0f} s", file=sys.stderr, flush=True)
+    try:
+        done = subprocess.run(
+            [sys.executable, *part.command],
+            cwd=ROOT, env=environment, capture_output=True, text=True, timeout=limit_s, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return None, f"not done in {limit_s:.0f} s"
+    return done.returncode, (done.stdout + done.stderr)[-3000:]
 
 
 def checks(ended: Mapping[str, Mapping[str, Any]], found: Mapping[str, Mapping[str, Any]]) -> list[Check]:

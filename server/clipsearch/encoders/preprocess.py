@@ -64,7 +64,7 @@ class ImageLimits:
 
 
 class PillowPreprocessor:
-    """The checkpoint's preprocessing rule over Pillow; see ``ports.ImagePreprocessor``."""
+    """The checkpoint's preprocessing rule over Pillow; see ``ports.ImagePreprocessor``. ``resize`` resizes."""
 
     def __init__(
         self, rule: PreprocessRule, image_size: int, limits: ImageLimits | None = None, resize: Resize = resize

@@ -13,10 +13,12 @@ import pytest
 from benchmarks.harness.bare_server import HITS, fixed_answer
 from benchmarks.harness.facts import cpu_model
 from benchmarks.harness.figures import Summary, once
+from benchmarks.harness.h2load import Measured
 from benchmarks.harness.mixed import WEIGHTS, Mix
 from benchmarks.harness.models import MissingInput, fingerprint, random_bundle, sample
 from benchmarks.harness.process import child, cpu_s, resident_bytes
 from benchmarks.harness.report import Line, as_json, markdown_rows
+from benchmarks.harness.sections.throughput import Rounds
 from benchmarks.harness.workload import queries, unit_vectors
 
 
@@ -112,3 +114,11 @@ def test_the_processor_is_named_with_its_stepping() -> None:
     cpuinfo = "processor\t: 0\ncpu family\t: 6\nmodel\t\t: 207\nmodel name\t: A: fast\nstepping\t: 2\n\nprocessor: 1"
     assert cpu_model(cpuinfo) == "A: fast (family/model/stepping 6/207/2)"
     assert cpu_model("") == "unknown (family/model/stepping ?/?/?)"
+
+
+def test_by_core_the_load_generators_share_is_nobodys_fault() -> None:
+    rounds = Rounds()
+    for served, cores in ((180.0, 1.8), (90.0, 1.8)):
+        measured = Measured(rate=served, shares=[1.0], server_cores=cores, generator_cores=2.0 - cores)
+        rounds.add(200.0, 2.0, measured, 0.0)
+    assert rounds.ratios_by_core() == pytest.approx([1.0, 0.5])
