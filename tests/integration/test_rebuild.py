@@ -105,6 +105,16 @@ def test_rebuilds_add_again_until_training_is_asked_for_or_called_for(collection
     assert recall(collection, queries) >= 0.95
 
 
+def test_a_rebuild_reports_from_nothing_read_to_everything(collection: Collection, data: Vectors) -> None:
+    write(collection, data[N:], N)
+    told: list[tuple[str, int, int]] = []
+    collection.rebuild(lambda *progress: told.append(progress))
+    reads = [(done, total) for stage, done, total in told if stage == "reading"]
+    assert reads[0] == (0, len(data))
+    assert reads[-1] == (len(data), len(data))
+    assert reads == sorted(reads)
+
+
 def test_searches_go_on_while_an_index_is_swapped(collection: Collection, data: Vectors) -> None:
     write(collection, data[N:], N)
     over, counts, failures = threading.Event(), [0, 0], list[str]()

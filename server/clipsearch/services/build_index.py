@@ -121,13 +121,15 @@ def derive_index(
 
 def _intact(reader: CatalogueReader, rows: Rows, report: Report, rejects: Rejects) -> Rows:
     """Return the rows whose embeddings can be trusted: an index must know how many it holds before it is written."""
-    intact = []
-    for done, some in enumerate(_blocks(rows)):
-        report("reading", done * _READ_BLOCK, len(rows))
+    intact, read = [], 0
+    report("reading", read, len(rows))
+    for some in _blocks(rows):
         found = reader.embeddings(some)
         intact.append(found.rows)
         for item_id in reader.ids(found.damaged.tolist()):
             rejects.add(item_id, EmbeddingDamaged.reason, "the stored embedding does not match its checksum")
+        read += len(some)
+        report("reading", read, len(rows))
     if not any(map(len, intact)):
         raise UnusableIndex("every embedding in the catalogue is damaged; restore a backup or build it anew")
     return np.concatenate(intact)
