@@ -80,6 +80,7 @@ def sections(out: Path, tokenizer: Path) -> list[Section]:
         Section("encoders", [f"{here}/encoders.py", *to, "--models", "vit-b-32", "--seconds", "0.3"], 150.0),
         Section("small index", [f"{here}/index.py", *to, *work, "--n", str(SMALL), "--cpu"], 120.0),
         Section("large index", [f"{here}/index.py", *to, *work, "--n", str(LARGE)], 240.0),
+        Section("pictures", [f"{here}/jpegs.py", *to, "--seconds", "0.3"], 60.0, needed=False),
     ]
     return [*parts, Section("served", served, 200.0, needed=False)] if tokenizer.is_dir() else parts
 
@@ -143,6 +144,8 @@ def checks(ended: Mapping[str, Mapping[str, Any]], found: Mapping[str, Mapping[s
     answered = {one["name"]: one["closed"]["answered_s"] for one in found.get("served", {}).get("works", ())}
     for name, aim in AIMS_SERVED.items():
         judged.append(Check(f"served, {name}: calls/s", answered.get(name), aim, aim=True))
+    alike = found.get("pictures", {}).get("parity", {}).get("min_cosine")
+    judged.append(Check("JPEGs by the GPU: smallest cosine with Pillow's", alike, MIN_COSINE, aim=True))
     return [*judged, *_speeds(encoders.get("figures", ()))]
 
 
@@ -200,7 +203,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     ended = run(sections(given.out.resolve(), given.tokenizer.resolve()), given.budget_s)
     files = {
-        "encoders": "encoders", "small index": f"index-{SMALL}", "large index": f"index-{LARGE}", "served": "served",
+        "encoders": "encoders", "small index": f"index-{SMALL}", "large index": f"index-{LARGE}",
+        "pictures": "jpegs", "served": "served",
     }  # fmt: skip
     paths = {part: given.out / f"{name}.json" for part, name in files.items()}
     found = {part: json.loads(path.read_text(encoding="utf-8")) for part, path in paths.items() if path.exists()}

@@ -1,6 +1,7 @@
 """The whole server beside its load on one machine with a GPU: what it answers, how soon, and what gives way first.
 
     python benchmarks/gpu/served.py --out DIR [--n 1000000] [--seconds 8] [--work DIR] [--tokenizer DIR]
+        [--jpeg-decoder nvjpeg]
 
 A seeded random ViT-B/32 in float16 and clustered vectors of its dimension, both made first. Searches by text, texts and
 JPEGs of 512 x 512 each get a closed loop, which finds how many are answered, and then arrivals at random at parts of
@@ -31,6 +32,7 @@ from benchmarks.harness.process import free_port, settle
 from benchmarks.harness.server import Served, clipsearch
 from benchmarks.harness.wire import EMBED_IMAGE, EMBED_TEXT, SEARCH
 from benchmarks.harness.workload import made_pictures, queries
+from clipsearch.decoding import decode_threads
 from clipsearch.encoders.manifest import load_bundle
 from clipsearch.index.threads import available_cores
 from clipsearch.settings import Settings
@@ -193,15 +195,17 @@ def main() -> None:
     data = data_of(given.work, given.n, bundle, given.device)
     settings = Settings.model_validate({"bundle": bundle, "device": given.device})
     cores = settings.cores
-    machine = Machine(cores, settings.front_processes, settings.decode_threads or cores)
+    machine = Machine(cores, settings.front_processes, decode_threads(settings))
     metrics = f"127.0.0.1:{free_port()}"
     out: dict[str, Any] = {
         "environment": environment(ROOT), "gpu": Gpu().name if given.device == "cuda" else None,
-        "n": given.n, "device": given.device, "precision": given.precision,
+        "n": given.n, "device": given.device, "precision": given.precision, "jpeg_decoder": given.jpeg_decoder,
         "machine": asdict(machine), "generators": given.generators, "seconds": given.seconds, "works": [],
     }  # fmt: skip
     load = Load(given.generators, given.seconds, given.work / "bodies.json")
-    flags = ("--device", given.device, "--metrics-listen", metrics)
+    flags = ["--device", given.device, "--metrics-listen", metrics]
+    if given.jpeg_decoder == "nvjpeg":
+        flags += ["--jpeg-decoder", "nvjpeg", "--decode-isolation", "none"]
     with ExitStack() as stack:
         server = stack.enter_context(clipsearch(bundle, given.out / "served.log", data=data, flags=flags))
         for work in works(given.in_flight):
@@ -217,6 +221,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tokenizer", type=Path, default=TOKENIZER)
     parser.add_argument("--n", type=int, default=1_000_000)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--jpeg-decoder", choices=("cpu", "nvjpeg"), default="cpu", help="who decodes JPEGs")
     parser.add_argument("--seconds", type=float, default=8.0, help="of each step")
     parser.add_argument("--in-flight", type=int, default=512, help="calls at once in the closed loop")
     parser.add_argument(

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from clipsearch.encoders.isolation import IsolatedPreprocessor, PictureBudget, memory_for
 from clipsearch.encoders.load import Encoders
 from clipsearch.encoders.manifest import PreprocessRule
-from clipsearch.encoders.preprocess import ImageLimits
+from clipsearch.encoders.nvjpeg import NvJpeg
+from clipsearch.encoders.preprocess import ImageLimits, PillowPreprocessor
 from clipsearch.ports import ImagePreprocessor
 from clipsearch.settings import MIB, Settings
 
@@ -21,8 +22,10 @@ class Decoding:
     """
 
     def __init__(self, settings: Settings) -> None:
+        """Raises DeviceUnavailable where JPEGs are to be decoded on a GPU and cannot."""
         self._settings = settings
-        self.count = settings.decode_threads or settings.cores
+        self._jpegs = NvJpeg() if settings.jpeg_decoder == "nvjpeg" else None
+        self.count = decode_threads(settings)
         self.threads = ThreadPoolExecutor(self.count, thread_name_prefix="decode")
         self.isolated: IsolatedPreprocessor | None = None
         """The processes that were taken last; None where there are none."""
@@ -33,6 +36,9 @@ class Decoding:
 
     def take(self, encoders: Encoders) -> ImagePreprocessor:
         """Return what makes pixels for a bundle; ready if ``start`` was called. Raises ConfigError as that does."""
+        if self._jpegs is not None:
+            rule, size = _way(encoders)
+            return PillowPreprocessor(rule, size, image_limits(self._settings), jpegs=self._jpegs)
         if self._settings.decode_isolation == "none":
             return encoders.preprocessor
         way = _way(encoders)
@@ -84,6 +90,11 @@ class Decoding:
                 isolated.close()
                 raise
         return isolated
+
+
+def decode_threads(settings: Settings) -> int:
+    """How many pictures are decoded at once."""
+    return settings.decode_threads or settings.cores
 
 
 def image_limits(settings: Settings) -> ImageLimits:

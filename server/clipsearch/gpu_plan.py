@@ -6,6 +6,8 @@ from pathlib import Path
 
 from clipsearch.cuda import Room, import_cupy
 from clipsearch.data import collection_directories
+from clipsearch.decoding import decode_threads
+from clipsearch.encoders import nvjpeg
 from clipsearch.encoders.cuda import SLOTS, weight_bytes
 from clipsearch.encoders.manifest import Bundle
 from clipsearch.encoders.runtime import resolve_device
@@ -21,7 +23,7 @@ _ID_BYTES, _FLOAT_BYTES, _CHANNELS = 8, 4, 3
 
 
 def check_fits(settings: Settings, bundle: Bundle, data: Path | None = None) -> None:
-    """Compare what towers, and the indexes under ``data``, need with what is free on the GPU, as far as they go there.
+    """Compare what towers, decoders, and the indexes under ``data`` need with what is free on the GPU, where they are.
 
     Raises DeviceUnavailable with the sums where it is too little. What the computing of a batch takes besides is found
     out by computing the largest, which comes next, unless ``gpu_tower_mib`` says it.
@@ -29,6 +31,8 @@ def check_fits(settings: Settings, bundle: Bundle, data: Path | None = None) -> 
     parts: Counter[str] = Counter()
     if resolve_device(settings.device, bundle.manifest.precision) == "cuda":
         parts.update(tower_parts(settings, bundle))
+    if settings.jpeg_decoder == "nvjpeg":
+        parts.update(decoder_parts(settings))
     if data is not None and data.is_dir() and is_on_gpu(settings.device):
         parts.update(index_parts(data, Gpus(settings.index_gpus, settings.index_split)))
     if parts:
@@ -59,6 +63,12 @@ def tower_parts(settings: Settings, bundle: Bundle) -> dict[str, int]:
     coming_back = (settings.text_batch_items + sizes.image_items) * manifest.dimension * _FLOAT_BYTES
     parts["staging"] = SLOTS * (going_up + coming_back)
     return parts
+
+
+def decoder_parts(settings: Settings) -> dict[str, int]:
+    """Return the bytes that JPEGs take on a GPU while they are decoded, one in each thread."""
+    pixels = min(settings.max_image_pixels, nvjpeg.MOST_PIXELS)
+    return {"decoding": decode_threads(settings) * pixels * nvjpeg.BYTES_PER_PIXEL}
 
 
 def index_parts(root: Path, gpus: Gpus = ONE) -> Counter[str]:

@@ -97,6 +97,11 @@ class Settings(BaseSettings):
     search_threads: int = Field(
         0, ge=0, le=256, description="CPU threads of one index search; 0: a quarter of the cores."
     )
+    jpeg_decoder: Literal["cpu", "nvjpeg"] = Field(
+        "cpu",
+        description="nvjpeg: JPEGs are decoded on the first GPU, which takes decode_isolation none; what it does not "
+        "take, and all other pictures, on the CPU.",
+    )
     jpeg_oversampling: int = Field(
         0,
         ge=0,
@@ -242,6 +247,21 @@ class Settings(BaseSettings):
             )
         if self.max_image_bytes >= self.max_message_bytes:
             raise ValueError("max_image_bytes must be below max_message_bytes, or such a picture could never arrive")
+        return self
+
+    @model_validator(mode="after")
+    def _jpegs_on_a_gpu(self) -> "Settings":
+        if self.jpeg_decoder != "nvjpeg":
+            return self
+        if self.device == "cpu":
+            raise ValueError("jpeg_decoder nvjpeg needs a GPU, and device is cpu")
+        if self.decode_isolation != "none":
+            raise ValueError(
+                "jpeg_decoder nvjpeg decodes in the server itself, and decode_isolation is process: set it to none "
+                "where pictures can be trusted"
+            )
+        if self.jpeg_oversampling:
+            raise ValueError("jpeg_decoder nvjpeg decodes JPEGs whole, and jpeg_oversampling is set: one or the other")
         return self
 
     @model_validator(mode="after")

@@ -12,8 +12,9 @@ from benchmarks.clustered_vectors import clustered
 from clipsearch.cuda import HandedVectors, Room, uploaded
 from clipsearch.encoders.load import load_encoders
 from clipsearch.encoders.manifest import load_bundle
+from clipsearch.encoders.nvjpeg import BYTES_PER_PIXEL, MOST_PIXELS
 from clipsearch.errors import DeviceUnavailable, OutOfMemory
-from clipsearch.gpu_plan import check_fits, index_parts, tower_parts
+from clipsearch.gpu_plan import check_fits, decoder_parts, index_parts, tower_parts
 from clipsearch.index.gpu import ONE, Gpus, needs
 from clipsearch.index.gpu_device import SCRATCH_BYTES
 from clipsearch.index.manifest import MANIFEST
@@ -111,6 +112,11 @@ def test_towers_take_what_they_may() -> None:
 def test_towers_that_may_take_less_than_their_weights_are_refused() -> None:
     with pytest.raises(DeviceUnavailable, match=r"weights of the text tower are \d+ MiB, and gpu_tower_mib is 1;"):
         tower_parts(settings(gpu_tower_mib=1), load_bundle(SAMPLE_BUNDLE))
+
+
+def test_jpegs_take_what_as_many_of_them_may_as_are_decoded_at_once() -> None:
+    assert decoder_parts(settings(decode_threads=3)) == {"decoding": 3 * MOST_PIXELS * BYTES_PER_PIXEL}
+    assert decoder_parts(settings(decode_threads=2, max_image_pixels=1000)) == {"decoding": 2000 * BYTES_PER_PIXEL}
 
 
 def test_indexes_of_all_collections_are_counted_but_for_those_that_cannot_be_read(tmp_path: Path) -> None:

@@ -131,3 +131,17 @@ def test_fronts_go_by_the_cores(monkeypatch: pytest.MonkeyPatch, cores: int, lis
 def test_fronts_that_cannot_be(listen: str, fronts: int) -> None:
     with pytest.raises(ConfigError, match="fronts"):
         load({"bundle": "b", "listen": listen, "fronts": fronts})
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ({"device": "cpu", "decode_isolation": "none"}, "needs a GPU, and device is cpu"),
+        ({"device": "cuda"}, "decode_isolation is process: set it to none"),
+        ({"decode_isolation": "none", "jpeg_oversampling": 4}, "one or the other"),
+    ],
+)
+def test_jpegs_that_cannot_be_decoded_on_a_gpu(flags: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        load({"bundle": "b", "jpeg_decoder": "nvjpeg", **flags})
+    load({"bundle": "b", "jpeg_decoder": "nvjpeg", "device": "cuda", "decode_isolation": "none"})

@@ -12,6 +12,7 @@ state but its settings.
 import io
 import math
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,6 +48,10 @@ _MOST_RESIZED_PIXELS: Final = 32_000_000
 pixels may differ from the reference by a few levels: Pillow chooses the order of directions by the size."""
 
 
+JpegDecoder = Callable[[bytes, JpegImageFile], Pixels | None]
+"""Decodes a JPEG whose header was read: uint8 [height, width, 3], RGB and not turned; None where it does not."""
+
+
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
     """What a picture may cost, checked before any pixel is decoded.
@@ -64,15 +69,24 @@ class ImageLimits:
 
 
 class PillowPreprocessor:
-    """The checkpoint's preprocessing rule over Pillow; see ``ports.ImagePreprocessor``. ``resize`` resizes."""
+    """The checkpoint's preprocessing rule over Pillow; see ``ports.ImagePreprocessor``.
+
+    ``resize`` resizes, and ``jpegs`` is asked for every JPEG before Pillow decodes it.
+    """
 
     def __init__(
-        self, rule: PreprocessRule, image_size: int, limits: ImageLimits | None = None, resize: Resize = resize
+        self,
+        rule: PreprocessRule,
+        image_size: int,
+        limits: ImageLimits | None = None,
+        resize: Resize = resize,
+        jpegs: JpegDecoder | None = None,
     ) -> None:
         self._rule = rule
         self._limits = limits or ImageLimits()
         self._resample = Image.Resampling(rule.resample)
         self._resize_to = resize
+        self._jpegs = jpegs
         self.image_size = image_size
 
     def __call__(self, data: bytes) -> Pixels:
@@ -81,7 +95,7 @@ class PillowPreprocessor:
         Animations give their first frame. Raises EmptyImage, ImageTooLarge, TooManyPixels, UnsupportedImage or
         CorruptImage.
         """
-        picture = decode(data, self._limits, self._least_edge())
+        picture = decode(data, self._limits, self._least_edge(), self._jpegs)
         if self._rule.do_resize:
             picture = self._resized(picture)
         if self._rule.do_center_crop:
@@ -147,12 +161,14 @@ def check_bytes(data: bytes, limits: ImageLimits) -> None:
         )
 
 
-def decode(data: bytes, limits: ImageLimits, least_edge: int | None = None) -> Image.Image:
+def decode(
+    data: bytes, limits: ImageLimits, least_edge: int | None = None, jpegs: JpegDecoder | None = None
+) -> Image.Image:
     """Decode to an RGB picture, oriented by EXIF, transparency composited on white.
 
     It has full size unless it is a JPEG both of whose edges stay at least ``least_edge`` long at a fraction of it.
-    Byte and pixel limits are checked first, from the header alone. Raises EmptyImage, ImageTooLarge, TooManyPixels,
-    UnsupportedImage or CorruptImage.
+    ``jpegs`` decodes JPEGs, and Pillow what it does not. Byte and pixel limits are checked first, from the header
+    alone. Raises EmptyImage, ImageTooLarge, TooManyPixels, UnsupportedImage or CorruptImage.
     """
     check_bytes(data, limits)
     image = _open(data)
@@ -162,11 +178,15 @@ def decode(data: bytes, limits: ImageLimits, least_edge: int | None = None) -> I
             f"The image has {image.width} x {image.height} pixels, and the limit is {limits.max_pixels} in all.",
             metadata={"pixels": str(pixels), "max_pixels": str(limits.max_pixels)},
         )
+    if jpegs is not None and isinstance(image, JpegImageFile):
+        decoded = jpegs(data, image)
+        if decoded is not None:
+            return _orient(Image.fromarray(decoded), image)
     try:
         if least_edge is not None and isinstance(image, JpegImageFile):
             image.draft(image.mode, (least_edge, least_edge))
         image.load()
-        return _to_rgb(_orient(image))
+        return _to_rgb(_orient(image, image))
     except MemoryError:
         raise
     except Exception as exc:
@@ -189,9 +209,10 @@ def _open(data: bytes) -> Image.Image:
         raise CorruptImage(f"The image header is broken: {exc}.") from exc
 
 
-def _orient(image: Image.Image) -> Image.Image:
+def _orient(image: Image.Image, header: Image.Image) -> Image.Image:
+    """Return a picture turned as its header says."""
     try:
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+        orientation = header.getexif().get(_ORIENTATION_TAG, 1)
     except (OSError, SyntaxError, ValueError, TypeError, struct.error):
         # Broken metadata does not break the picture; every viewer shows it unrotated, and so do we.
         orientation = 1

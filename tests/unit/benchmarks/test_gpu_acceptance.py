@@ -63,6 +63,7 @@ def test_an_aim_that_is_missed_fails_nobody() -> None:
     slow = judged(
         **{
             "large index": index(rates=[{"batch": 256, "queries_s": 10.0}]),
+            "pictures": {"parity": {"min_cosine": 0.99}},
             "served": {"works": [{"name": "search by text", "closed": {"answered_s": 4_999.0}}]},
         }
     )
@@ -70,14 +71,17 @@ def test_an_aim_that_is_missed_fails_nobody() -> None:
     assert "short" in {one.verdict for one in slow.values() if "queries/s" in one.name}
     assert slow["served, search by text: calls/s"].verdict == "short"
     assert slow["served, embed image: calls/s"].verdict == "not measured"
+    # Who decodes JPEGs is a choice, and a bad one is not made.
+    assert slow["JPEGs by the GPU: smallest cosine with Pillow's"].verdict == "short"
+    assert judged()["JPEGs by the GPU: smallest cosine with Pillow's"].verdict == "not measured"
 
 
 def test_what_has_aims_alone_may_find_no_time_and_nothing_else_may() -> None:
     parts = acc.sections(Path("/x"), ROOT)
     ended = acc.run(parts, 0.0)
     judged = {one.name: one for one in acc.checks(ended, {})}
-    assert not judged["served: ran"].failed
-    assert all(judged[f"{part.name}: ran"].failed for part in parts if part.name != "served")
+    assert [part.name for part in parts if not part.needed] == ["pictures", "served"]
+    assert all(judged[f"{part.name}: ran"].failed == part.needed for part in parts)
 
 
 def test_without_a_tokenizer_nothing_is_served(tmp_path: Path) -> None:
