@@ -94,5 +94,5 @@ def test_reasons_in_the_code_are_in_the_guides() -> None:
     """Those of errors that a server answers, and words of builds, imports and clients that have no class."""
     reasons = set(re.findall(r'"([A-Z]{2,}(?:_[A-Z]+)+)"', server_code()))
     assert {"TEXT_EMPTY", "FILE_UNREADABLE", "NOT_UNICODE"} <= reasons
-    of_others = {"DELTA_BYTE_ARRAY", "SC_CLK_TCK"}  # Parquet's, and the system's
+    of_others = {"DELTA_BYTE_ARRAY", "PYNVIMGCODEC_VERBOSITY", "SC_CLK_TCK"}  # Parquet's, nvImageCodec's, the system's
     assert reasons - of_others <= set(re.findall(r"\w+", guides()))
