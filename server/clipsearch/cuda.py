@@ -1,6 +1,8 @@
 """The way to the GPU that encoders and indexes share: CuPy, which lends streams, memory and kernels."""
 
+import functools
 import importlib
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -13,6 +15,8 @@ from clipsearch.ports import Vectors
 
 _GIB = 2**30
 
+logger = logging.getLogger(__name__)
+
 
 def import_cupy() -> ModuleType:
     """Import CuPy; raises DeviceUnavailable where it is missing."""
@@ -20,6 +24,26 @@ def import_cupy() -> ModuleType:
         return importlib.import_module("cupy")
     except ImportError as error:
         raise DeviceUnavailable(f"cuda needs CuPy, of the gpu extra, which cannot be had: {error}.") from error
+
+
+@functools.cache
+def why_no_gpu() -> str | None:
+    """Return why CUDA has no GPU to compute on here; None where it has one. What is found is logged and remembered."""
+    reason = _asked_for_a_gpu()
+    if reason is not None:
+        logger.info("CUDA has no GPU to compute on: %s", reason)
+    return reason
+
+
+def _asked_for_a_gpu() -> str | None:
+    try:
+        runtime = import_cupy().cuda.runtime
+    except DeviceUnavailable as error:
+        return error.message.rstrip(".")
+    try:
+        return None if runtime.getDeviceCount() else "there is none"
+    except runtime.CUDARuntimeError as error:  # no driver, or one that is too old
+        return str(error)
 
 
 class HandedVectors(np.ndarray[Any, np.dtype[np.float32]]):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clipsearch.cuda import HandedVectors, uploaded
+from clipsearch.cuda import HandedVectors, uploaded, why_no_gpu
 from clipsearch.encoders.load import load_encoders
 from clipsearch.encoders.runtime import CUDA, RuntimeOptions, onnxruntime
 from clipsearch.index.gpu_device import Device
@@ -18,8 +18,8 @@ BUNDLE = Path(__file__).parents[2] / "demo/clipsearch_demo/model/bundle"
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(
-        CUDA not in onnxruntime().get_available_providers(),
-        reason="this ONNX Runtime has no CUDA (a CUDA device and the gpu extra are needed)",
+        CUDA not in onnxruntime().get_available_providers() or why_no_gpu() is not None,
+        reason="ONNX Runtime has no CUDA, or CUDA no GPU (a CUDA device and the gpu extra are needed)",
     ),
 ]
 

@@ -10,6 +10,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from benchmarks.harness.workload import made_pictures
+from clipsearch.cuda import why_no_gpu
 from clipsearch.encoders.load import load_encoders
 from clipsearch.encoders.nvjpeg import NvJpeg
 from clipsearch.encoders.preprocess import PillowPreprocessor
@@ -23,8 +24,8 @@ PICTURES = made_pictures(16, 0)
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(
-        CUDA not in onnxruntime().get_available_providers(),
-        reason="this ONNX Runtime has no CUDA (a CUDA device and the gpu extra are needed)",
+        CUDA not in onnxruntime().get_available_providers() or why_no_gpu() is not None,
+        reason="ONNX Runtime has no CUDA, or CUDA no GPU (a CUDA device and the gpu extra are needed)",
     ),
 ]
 

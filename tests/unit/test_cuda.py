@@ -1,5 +1,6 @@
 """What fits on a GPU, reckoned before anything is placed there."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 
 from benchmarks.clustered_vectors import clustered
-from clipsearch.cuda import HandedVectors, Room, uploaded
+from clipsearch import cuda
+from clipsearch.cuda import HandedVectors, Room, uploaded, why_no_gpu
 from clipsearch.encoders.load import load_encoders
 from clipsearch.encoders.manifest import load_bundle
 from clipsearch.encoders.nvjpeg import BYTES_PER_PIXEL, MOST_PIXELS
@@ -51,6 +53,38 @@ def test_vectors_go_up_unless_they_lie_on_the_very_gpu_that_asks() -> None:
         way, sent = uploaded(cupy_on(number), vectors)
         assert way == "up" and type(sent) is np.ndarray
         np.testing.assert_array_equal(sent, vectors)
+
+
+@pytest.mark.parametrize(
+    ("count", "reason"),
+    [(1, None), (0, "there is none"), (None, "cudaErrorInsufficientDriver: CUDA driver version is insufficient")],
+)
+def test_why_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch, count: int | None, reason: str | None) -> None:
+    class CUDARuntimeError(RuntimeError):
+        """As CuPy raises it."""
+
+    def asked() -> int:
+        if count is None:
+            raise CUDARuntimeError(reason)
+        return count
+
+    runtime = SimpleNamespace(getDeviceCount=asked, CUDARuntimeError=CUDARuntimeError)
+    monkeypatch.setattr(cuda, "import_cupy", lambda: SimpleNamespace(cuda=SimpleNamespace(runtime=runtime)))
+    why_no_gpu.cache_clear()
+    try:
+        assert why_no_gpu() == reason
+    finally:
+        why_no_gpu.cache_clear()
+
+
+def test_without_cupy_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    why_no_gpu.cache_clear()
+    try:
+        reason = why_no_gpu()
+    finally:
+        why_no_gpu.cache_clear()
+    assert reason is not None and "CuPy, of the gpu extra, which cannot be had" in reason
 
 
 def test_what_fits_leaves_the_rest() -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from clipsearch.cuda import import_cupy
+from clipsearch.cuda import import_cupy, why_no_gpu
 from clipsearch.errors import DeviceUnavailable
 from clipsearch.ports import Pixels
 
@@ -44,6 +44,8 @@ class NvJpeg:
 
         Without ``on_gpu`` its own libjpeg-turbo decodes, on the CPU.
         """
+        if on_gpu and (reason := why_no_gpu()) is not None:
+            raise DeviceUnavailable(f"jpeg_decoder is nvjpeg, and there is no GPU to decode on: {reason}.")
         self._codec = _import()
         self._on_gpu = on_gpu
         self._parameters = self._codec.DecodeParams(apply_exif_orientation=False)

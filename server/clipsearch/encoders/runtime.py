@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from clipsearch.cuda import why_no_gpu
 from clipsearch.encoders import cores
 from clipsearch.encoders.manifest import Manifest, Precision
 from clipsearch.encoders.packing import KEPT, every_place, packing
@@ -89,8 +90,8 @@ def onnxruntime() -> ModuleType:
 def resolve_device(device: Device, precision: Precision) -> Literal["cpu", "cuda"]:
     """Turn ``auto`` into a device; refuse what cannot be.
 
-    Raises DeviceUnavailable: for an unknown name, where ONNX Runtime has no CUDA, and for an int8 bundle on CUDA, whose
-    operators would run on the CPU one by one without anybody noticing.
+    Raises DeviceUnavailable: for an unknown name, where ONNX Runtime has no CUDA or CUDA no GPU, and for an int8 bundle
+    on CUDA, whose operators would run on the CPU one by one without anybody noticing.
     """
     if device not in DEVICES:
         raise DeviceUnavailable(f"Device {device!r} is none of {', '.join(DEVICES)}.")
@@ -98,13 +99,15 @@ def resolve_device(device: Device, precision: Precision) -> Literal["cpu", "cuda
         return "cpu"
     has_cuda = CUDA in onnxruntime().get_available_providers()
     if device == "auto":
-        return "cuda" if has_cuda and precision != "int8" else "cpu"
+        return "cuda" if precision != "int8" and has_cuda and why_no_gpu() is None else "cpu"
     if precision == "int8":
         raise DeviceUnavailable("An int8 bundle is made for the CPU; export it as fp16 to serve it on cuda.")
     if not has_cuda:
         raise DeviceUnavailable(
             "Device cuda was asked for, and the installed ONNX Runtime has no CUDA (onnxruntime-gpu does)."
         )
+    if (reason := why_no_gpu()) is not None:
+        raise DeviceUnavailable(f"Device cuda was asked for, and there is no GPU to compute on: {reason}.")
     return "cuda"
 
 

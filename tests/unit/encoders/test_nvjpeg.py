@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
+from clipsearch.encoders import nvjpeg
 from clipsearch.encoders.nvjpeg import MOST_PIXELS, NvJpeg
 from clipsearch.encoders.preprocess import ImageLimits, PillowPreprocessor
 from clipsearch.errors import CorruptImage, DeviceUnavailable, TooManyPixels
@@ -156,4 +157,10 @@ def test_threads_decode_at_once_each_with_its_own(decoder: NvJpeg) -> None:
 def test_without_nvimagecodec_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nvidia.nvimgcodec", None)
     with pytest.raises(DeviceUnavailable, match="nvImageCodec, of the gpu extra, cannot be had"):
+        NvJpeg(on_gpu=False)
+
+
+def test_without_a_gpu_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nvjpeg, "why_no_gpu", lambda: "cudaErrorNoDevice")
+    with pytest.raises(DeviceUnavailable, match="there is no GPU to decode on: cudaErrorNoDevice"):
         NvJpeg()

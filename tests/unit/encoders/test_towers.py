@@ -168,6 +168,7 @@ def test_devices_resolve_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_devices_resolve_with_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(onnxruntime(), "get_available_providers", lambda: providers)
+    monkeypatch.setattr(runtime, "why_no_gpu", lambda: None)
     assert resolve_device("auto", "fp16") == "cuda"
     assert resolve_device("cuda", "fp32") == "cuda"
     assert resolve_device("cpu", "fp16") == "cpu"
@@ -176,16 +177,26 @@ def test_devices_resolve_with_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
         resolve_device("cuda", "int8")
 
 
+def test_where_cuda_has_no_gpu_auto_takes_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in an image for GPUs that is started on a machine without one, or without its driver."""
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime(), "get_available_providers", lambda: providers)
+    monkeypatch.setattr(runtime, "why_no_gpu", lambda: "cudaErrorInsufficientDriver")
+    assert resolve_device("auto", "fp16") == "cpu"
+    with pytest.raises(DeviceUnavailable, match="there is no GPU to compute on: cudaErrorInsufficientDriver"):
+        resolve_device("cuda", "fp16")
+
+
 @pytest.mark.filterwarnings("ignore:Specified provider")
 @pytest.mark.filterwarnings("ignore:.*is not in available provider names")
 def test_cuda_that_does_not_come_up_is_an_error(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     """ONNX Runtime says CUDA is there, and the session comes up on the CPU: the silent fallback."""
-    runtime = onnxruntime()
-    if "CUDAExecutionProvider" in runtime.get_available_providers():
+    ort = onnxruntime()
+    if "CUDAExecutionProvider" in ort.get_available_providers():
         pytest.skip("this ONNX Runtime has CUDA, so it would come up")
     providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    monkeypatch.setattr(runtime, "get_available_providers", lambda: providers)
-    monkeypatch.setattr(runtime, "preload_dlls", lambda: None)
+    monkeypatch.setattr(ort, "get_available_providers", lambda: providers)
+    monkeypatch.setattr(ort, "preload_dlls", lambda: None)
     with pytest.raises(DeviceUnavailable, match=r"was asked for|CUDA cannot be used"):
         open_session(build().text_graph, {CUDA: {}}, threads=1)
 
