@@ -13,14 +13,16 @@ def test_what_is_answered_in_time_is_counted_and_latencies_are_of_what_was_answe
     second = Calls(1.5, [(0.5, 0.004, 9.0, "UNAVAILABLE", "a")])
     found = summary([first, second], 2.0)
     # The third began in time and ended after it.
-    assert found["answered_s"] == 1.0
+    assert (found["answered"], found["answered_s"]) == (3, 1.0)
     assert (found["p50_ms"], found["p99_ms"]) == (20.0, 30.0)
     assert (found["failed"], found["lag_p99_ms"], found["generator_cores"]) == (0.25, 4.0, 0.75)
 
 
 def test_a_run_without_an_answer_says_what_came_instead() -> None:
-    with pytest.raises(RuntimeError, match=r"of 1 calls none was answered: \['UNAVAILABLE'\]"):
+    with pytest.raises(RuntimeError, match=r"of 1 calls none was answered in 1 s: \['UNAVAILABLE'\]"):
         summary([Calls(0.1, [(0.0, 0.0, 0.1, "UNAVAILABLE", "a")])], 1.0)
+    with pytest.raises(RuntimeError, match=r"of 1 calls none was answered in 1 s: \['OK'\]"):
+        summary([Calls(0.1, [(0.9, 0.0, 0.2, OK, "a")])], 1.0)
 
 
 def step(answered_s: float, p99_ms: float, failed: float = 0.0, lag_p99_ms: float = 0.0) -> dict[str, float]:
