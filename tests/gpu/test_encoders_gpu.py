@@ -48,6 +48,15 @@ def test_the_same_vectors_as_on_the_cpu(count: int) -> None:
             assert (mine * right).sum(axis=1).min() >= 0.999
 
 
+def test_texts_of_all_lengths_that_the_model_takes() -> None:
+    cpu, gpu = (load_encoders(BUNDLE, RuntimeOptions(device)).text for device in ("cpu", "cuda"))  # type: ignore[arg-type]
+    ids = texts(1)[0]
+    longest = cpu.context_length
+    batch = [np.r_[ids[0], np.full(length - 2, ids[1]), ids[-1]] for length in range(2, longest + 1)]
+    for some in (batch, batch[-1:], batch[-3:]):
+        assert (gpu.encode(some) * cpu.encode(some)).sum(axis=1).min() >= 0.999
+
+
 def test_vectors_stay_on_the_gpu_whatever_is_encoded_next() -> None:
     text = load_encoders(BUNDLE, RuntimeOptions("cuda")).text
     device = Device(0)

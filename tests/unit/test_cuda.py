@@ -12,6 +12,7 @@ import pytest
 from benchmarks.clustered_vectors import clustered
 from clipsearch import cuda
 from clipsearch.cuda import HandedVectors, Room, uploaded, why_no_gpu
+from clipsearch.encoders.cuda import padded_length
 from clipsearch.encoders.load import load_encoders
 from clipsearch.encoders.manifest import load_bundle
 from clipsearch.encoders.nvjpeg import BYTES_PER_PIXEL, MOST_PIXELS
@@ -85,6 +86,18 @@ def test_without_cupy_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     finally:
         why_no_gpu.cache_clear()
     assert reason is not None and "CuPy, of the gpu extra, which cannot be had" in reason
+
+
+@pytest.mark.parametrize(
+    ("tokens", "longest", "places"),
+    [(2, 77, 8), (8, 77, 8), (9, 77, 16), (33, 77, 48), (65, 77, 77), (77, 77, 77), (33, 40, 40), (40, 40, 40)],
+)
+def test_texts_are_padded_to_a_few_lengths_and_never_beyond_the_models(tokens: int, longest: int, places: int) -> None:
+    assert padded_length(tokens, longest) == places
+
+
+def test_texts_whose_longest_is_not_known_are_padded_up_to_the_last_length() -> None:
+    assert [padded_length(tokens, None) for tokens in (5, 64, 65, 200)] == [8, 64, 65, 200]
 
 
 def test_what_fits_leaves_the_rest() -> None:

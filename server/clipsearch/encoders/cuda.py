@@ -69,11 +69,18 @@ class CudaGraph:
     packs = False
 
     def __init__(
-        self, path: Path, memory_limit: int = 0, *, capture: bool = True, engines: Mapping[str, str] | None = None
+        self,
+        path: Path,
+        memory_limit: int = 0,
+        *,
+        context_length: int | None = None,
+        capture: bool = True,
+        engines: Mapping[str, str] | None = None,
     ) -> None:
         """Load a graph; ``memory_limit`` bytes bound ONNX Runtime's arena, weights included, 0 does not.
 
-        With ``engines``, TensorRT's options, it is run by TensorRT, whose launches are few and are not captured.
+        Texts have ``context_length`` tokens at most, and are padded to no more. With ``engines``, TensorRT's options,
+        it is run by TensorRT, whose launches are few and are not captured.
 
         Raises UnusableBundle where the graph cannot be loaded or a node of it would run on the CPU, and
         DeviceUnavailable where there is no CUDA or too little memory for the weights.
@@ -104,6 +111,7 @@ class CudaGraph:
         self._inputs = [one.name for one in self._session.get_inputs()]
         self._dtype: DTypeLike = np.uint8 if source.type == "tensor(uint8)" else np.int64
         self._width = int(result.shape[-1])
+        self._longest = context_length
         self._capture = capture and engines is None
         self._launching = threading.Lock()
         self._options = self._run_options()
@@ -138,7 +146,7 @@ class CudaGraph:
     def _padded(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         rows, item = shape[0], shape[1:]
         if len(item) == 1:
-            item = (next((length for length in _LENGTHS if length >= item[0]), item[0]),)
+            item = (padded_length(item[0], self._longest),)
         return (padded_rows(rows), *item)
 
     def _bound(self, slot: _Slot, shape: tuple[int, ...]) -> _Bound:
@@ -222,6 +230,12 @@ def padded_rows(rows: int) -> int:
     if rows <= CAPTURED_ROWS:
         return next(size for size in _SIZES if size >= rows)
     return -(-rows // 16) * 16
+
+
+def padded_length(tokens: int, longest: int | None) -> int:
+    """Return how many places texts of so many tokens are padded to: there are positions for ``longest``, no more."""
+    fitting = next((length for length in _LENGTHS if length >= tokens), longest or tokens)
+    return fitting if longest is None else min(fitting, longest)
 
 
 def weight_bytes(path: Path) -> int:

@@ -248,7 +248,7 @@ class PooledGraph:
                 from clipsearch.encoders.tensorrt import check_available, provider_options
 
                 engines = provider_options(path, manifest, options.tensorrt, check_available())
-            graph = CudaGraph(path, options.gpu_memory, engines=engines)
+            graph = CudaGraph(path, options.gpu_memory, context_length=manifest.context_length, engines=engines)
             return cls(graph, graph)
         load = partial(CpuGraph, path, whole_sums=manifest.pairs_overflow and not multiplies_bytes())
         narrow = load(options.threads)
