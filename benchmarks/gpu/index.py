@@ -176,7 +176,7 @@ def filtered(index: GpuIvfPqIndex, queries: Any) -> dict[str, Any]:
 def newer_rates(device: Device, matrix: Any, queries: Any) -> list[dict[str, Any]]:
     """Return the rates at which vectors that came after the index are compared, on the GPU and on the CPU."""
     rates = []
-    for count in (1_000, 10_000, 40_000):
+    for count in (size for size in (1_000, 10_000, 40_000) if size <= len(matrix)):
         vectors = matrix[:count].astype(np.float32)
         # Tombstones as a delta has them: a few, so that bits are looked at as well.
         alive = Selection.everything(count).without(np.arange(0, count, 100, dtype=np.int64))

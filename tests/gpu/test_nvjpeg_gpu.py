@@ -1,6 +1,7 @@
 """JPEGs decoded on a GPU against the same by Pillow."""
 
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 
@@ -26,6 +27,10 @@ pytestmark = [
     pytest.mark.skipif(
         CUDA not in onnxruntime().get_available_providers() or why_no_gpu() is not None,
         reason="ONNX Runtime has no CUDA, or CUDA no GPU (a CUDA device and the gpu extra are needed)",
+    ),
+    pytest.mark.skipif(
+        find_spec("nvidia") is None or find_spec("nvidia.nvimgcodec") is None,
+        reason="nvImageCodec, of the gpu extra, is missing",
     ),
 ]
 
