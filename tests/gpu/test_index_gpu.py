@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.clustered_vectors import Clustered, clustered
+from clipsearch.cuda import HandedVectors
 from clipsearch.errors import DeviceUnavailable, NprobeOutOfRange
 from clipsearch.index import gpu_device
 from clipsearch.index.build import IndexOptions, IndexSource, build_index
@@ -125,10 +126,10 @@ def test_a_search_sees_what_was_written_after_the_index(collection: Path, data: 
 def test_threads_take_turns(collection: Path, data: Clustered) -> None:
     index = open_index(collection, "cuda").index
     scan = index.scanner()
-    newer = data.base[:5_000].astype(np.float16).astype(np.float32)
+    newer, queries = data.base[:5_000].astype(np.float16).astype(np.float32), data.image_queries[:20]
 
     def both(count: int) -> tuple[list[list[int]], list[list[int]]]:
-        found, later = index.search(data.image_queries, 10)[1], scan(data.image_queries, newer[:count], 10, None)[1]
+        found, later = index.search(queries, 10)[1], scan(queries, newer[:count], 10, None)[1]
         return found.tolist(), later.tolist()
 
     counts = [100, 5_000, 2_000, 4_500] * 8
@@ -151,15 +152,24 @@ def test_lists_are_found_on_the_gpu_as_on_the_cpu(data: Clustered) -> None:
 
 
 @pytest.mark.parametrize("split", ["shards", "replicas"])
-def test_several_gpus_answer_as_one(collection: Path, data: Clustered, split: Literal["shards", "replicas"]) -> None:
+@pytest.mark.parametrize("from_a_tower", [False, True])
+def test_several_gpus_answer_as_one(
+    collection: Path, data: Clustered, split: Literal["shards", "replicas"], from_a_tower: bool
+) -> None:
+    """``from_a_tower``: queries that lie on the first GPU already."""
     if gpu_count() < 2:
         pytest.skip("there is one GPU, and this takes two")
     one = open_index(collection, "cuda").index
+    queries = data.image_queries
+    if from_a_tower:
+        device = gpu_device.Device(0)
+        with device.current():
+            queries = HandedVectors.of(queries.copy(), device.cupy.asarray(queries))
     two = open_index(collection, "cuda", gpus=Gpus(2, split)).index
     only = Selection.of(one.size, np.arange(0, one.size, 3))
     for chosen in (None, only):
-        scores, rows = one.search(data.image_queries, 10, only=chosen)
-        spread, found = two.search(data.image_queries, 10, only=chosen)
+        scores, rows = one.search(queries, 10, only=chosen)
+        spread, found = two.search(queries, 10, only=chosen)
         agree = overlap(rows, found)
         assert agree >= 0.95
         assert (spread[:, 0] >= scores[:, 0] - 2e-3).all()

@@ -4,11 +4,14 @@ import asyncio
 import threading
 from concurrent.futures import Future
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clipsearch.app import App
 from clipsearch.event_loop import loop_factory
 from clipsearch.settings import Settings
-from clipsearch.telemetry.tracing import Tracing
+
+if TYPE_CHECKING:  # it needs the tracing extra, and hardly anybody here does
+    from clipsearch.telemetry.tracing import Tracing
 
 ROOT = Path(__file__).parents[2]
 SAMPLE_BUNDLE = ROOT / "demo/clipsearch_demo/model/bundle"
@@ -19,7 +22,7 @@ ITEMS = 200
 class Running:
     """An App on an event loop of its own, in this process, so that tests can look inside."""
 
-    def __init__(self, settings: Settings, tracing: Tracing | None = None) -> None:
+    def __init__(self, settings: Settings, tracing: "Tracing | None" = None) -> None:
         self._settings, self._tracing = settings, tracing
         self._up: Future[App] = Future()
         self._loop = loop_factory(settings.event_loop)()
