@@ -4,6 +4,8 @@
 
 Weights are seeded and random, at the sizes that OpenAI published. The share of the card's peak is of a float16 matrix
 product of 8192³ measured in the same run; operations are those of the whole towers as published, attention included.
+Ways that are called fused run a graph that exports do not have (benchmarks/gpu/fusing.py): whether they should is what
+they are measured for.
 """
 
 import argparse
@@ -21,6 +23,7 @@ import onnx
 import torch
 from transformers import CLIPConfig
 
+from benchmarks.gpu.fusing import fused
 from benchmarks.random_checkpoint import GEOMETRIES, random_model
 from clipsearch.encoders.cuda import CudaGraph
 from clipsearch.encoders.manifest import PreprocessRule
@@ -33,6 +36,9 @@ RULE = PreprocessRule(
     True, 224, None, 3, True, (224, 224), True, True, 1 / 255,
     (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711), True,
 )  # fmt: skip
+CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
+EXACT_NORMS = {**CUDA_OPTIONS, "enable_skip_layer_norm_strict_mode": "1"}
+"""Norms that add sum in float32; without it in float16, which takes less time."""
 BATCHES = (1, 4, 16, 64, 128, 256)
 PARITY_ITEMS = 32
 LENGTH = 16
@@ -40,7 +46,7 @@ LENGTH = 16
 
 @dataclass(frozen=True)
 class Case:
-    """One tower of one model: how to make an item, its files by precision, and operations for one item."""
+    """One tower of one model: items, its files by precision, "fused" among them, and operations for one item."""
 
     model: str
     tower: str
@@ -86,6 +92,7 @@ def make_cases(name: str, directory: Path) -> tuple[list[Case], Any]:
             else:
                 graph = text_graph(weights, shape, config.text_config.eos_token_id, linear, packed=False)
             save(graph, files[precision])
+        files["fused"] = fused(files["fp16"])
         if tower == "image":
             coarse = rng.integers(0, 256, (max(BATCHES), 14, 14, 3), dtype=np.uint8)
             items = coarse.repeat(16, axis=1).repeat(16, axis=2)
@@ -161,26 +168,34 @@ def parity(case: Case) -> dict[str, Any]:
     graph = CudaGraph(case.files["fp16"])
     cosines = np.concatenate([(exact * run_of(graph, items)).sum(axis=1) for _ in range(3)])
     alone = np.concatenate([run_of(graph, items[i : i + 1]) for i in range(4)])
+    exactly = open_session(case.files["fused"], {CUDA: EXACT_NORMS}, 1)
+    (strict,) = exactly.run(None, {exactly.get_inputs()[0].name: items})
     return {
         "model": case.model,
         "tower": case.tower,
         "min_cosine": float(cosines.min()),
         "mean_cosine": float(cosines.mean()),
         "alone_cosine": float((alone * exact[:4]).sum(axis=1).min()),
+        "fused_cosine": float((run_of(CudaGraph(case.files["fused"]), items) * exact).sum(axis=1).min()),
+        "fused_exact_norms_cosine": float((strict * exact).sum(axis=1).min()),
     }
 
 
 def ways(case: Case) -> dict[str, tuple[Callable[[np.ndarray[Any, Any]], object], int]]:
     """Return the ways to run a tower, each with how many callers feed it."""
-    cuda = {CUDA: {"cudnn_conv_algo_search": "HEURISTIC"}}
+    cuda = {CUDA: CUDA_OPTIONS}
     plain = open_session(case.files["fp16"], cuda, 1)
+    exactly = open_session(case.files["fused"], {CUDA: EXACT_NORMS}, 1)
     name = plain.get_inputs()[0].name
     uncaptured, captured = CudaGraph(case.files["fp16"], capture=False), CudaGraph(case.files["fp16"])
+    fewer = CudaGraph(case.files["fused"])
     found: dict[str, tuple[Callable[[np.ndarray[Any, Any]], object], int]] = {
         "session.run": (lambda items: plain.run(None, {name: items}), 1),
         "bound": (lambda items: run_of(uncaptured, items), 1),
         "bound, two in flight": (lambda items: run_of(uncaptured, items), 2),
         "captured, two in flight": (lambda items: run_of(captured, items), 2),
+        "session.run, fused, exact norms": (lambda items: exactly.run(None, {name: items}), 1),
+        "captured, two in flight, fused": (lambda items: run_of(fewer, items), 2),
     }
     if case.tower == "image":
         wide = open_session(with_float_pixels(case.files["fp16"]), cuda, 1)
