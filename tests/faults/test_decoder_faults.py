@@ -32,9 +32,16 @@ def decoders(running: Running) -> list[int]:
     return running.app.decoding.pids()
 
 
+def idle(running: Running) -> list[int]:
+    """The decoders without a picture; the last one gets the next."""
+    isolated = running.app.decoding.isolated
+    assert isolated is not None
+    return [decoder.pid for decoder in isolated._idle]
+
+
 def test_a_decoder_killed_mid_request_fails_that_picture_with_unavailable_and_no_other(server: Running) -> None:
-    first, _ = decoders(server)
-    # Stopped, it is in the middle of whichever picture it gets until it is killed.
+    _, first = idle(server)
+    # Stopped, it is in the middle of the picture that it gets until it is killed.
     os.kill(first, signal.SIGSTOP)
     with Client(server.address, retry=RetryPolicy(max_attempts=1), timeout=60) as client:
         results: dict[int, Embedded | ClientError] = {}
@@ -54,16 +61,14 @@ def test_a_decoder_killed_mid_request_fails_that_picture_with_unavailable_and_no
 
 
 def test_in_a_batch_the_others_are_embedded_too(server: Running) -> None:
-    first, second = decoders(server)
+    second, first = idle(server)
     os.kill(first, signal.SIGSTOP)
     with grpc.insecure_channel(server.address) as channel:
         stub = embedding_pb2_grpc.EmbeddingServiceStub(channel)
         inputs = [embedding_pb2.EmbedInput(image=picture(size=(40 + n, 50))) for n in range(6)]
         answer = stub.BatchEmbed.future(embedding_pb2.BatchEmbedRequest(inputs=inputs), timeout=60)
-        isolated = server.app.decoding.isolated
-        assert isolated is not None
         # Until the stopped one has a picture and the other waits for more.
-        while [decoder.pid for decoder in isolated._idle] != [second]:
+        while idle(server) != [second]:
             stub.GetModel(embedding_pb2.GetModelRequest())
         os.kill(first, signal.SIGKILL)
         results = answer.result().results
