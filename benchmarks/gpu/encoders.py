@@ -11,7 +11,6 @@ they are measured for.
 import argparse
 import json
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -23,6 +22,7 @@ import onnx
 import torch
 from transformers import CLIPConfig
 
+from benchmarks.gpu.callers import rate
 from benchmarks.gpu.fusing import fused
 from benchmarks.random_checkpoint import GEOMETRIES, random_model
 from clipsearch.encoders.cuda import CudaGraph
@@ -38,7 +38,7 @@ RULE = PreprocessRule(
 )  # fmt: skip
 CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
 EXACT_NORMS = {**CUDA_OPTIONS, "enable_skip_layer_norm_strict_mode": "1"}
-"""Norms that add sum in float32; without it in float16, which takes less time."""
+"""ONNX Runtime says of it, which is about norms that add: more exact, and slower."""
 BATCHES = (1, 4, 16, 64, 128, 256)
 PARITY_ITEMS = 32
 LENGTH = 16
@@ -124,27 +124,6 @@ def run_of(graph: Any, items: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
     vectors: np.ndarray[Any, Any] = graph.run(items.shape, fill)
     return vectors
-
-
-def rate(run: Callable[[], object], batch: int, seconds: float, callers: int = 1) -> float:
-    """Return items a second of some callers side by side, after two runs each."""
-    for _ in range(3):
-        run()
-    counts = [0] * callers
-    stop = time.perf_counter() + seconds
-
-    def call(number: int) -> None:
-        while time.perf_counter() < stop:
-            run()
-            counts[number] += 1
-
-    began = time.perf_counter()
-    threads = [threading.Thread(target=call, args=(i,)) for i in range(callers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sum(counts) * batch / (time.perf_counter() - began)
 
 
 def peak_tflops() -> float:
@@ -237,7 +216,7 @@ def measure(case: Case, model: Any, peak: float, seconds: float, compiled: bool)
             if way.startswith("torch") and batch not in (64, 256):
                 continue
             items = np.ascontiguousarray(case.items[:batch])
-            items_s = rate(lambda run=run, items=items: run(items), batch, seconds, callers)  # type: ignore[misc]
+            items_s, _ = rate(lambda _, run=run, items=items: run(items), batch, seconds, callers)  # type: ignore[misc]
             tflops = items_s * case.flops / 1e12
             found.append(Figure(case.model, case.tower, way, batch, round(items_s, 1), round(tflops, 1),
                                 round(tflops / peak, 3)))  # fmt: skip

@@ -15,18 +15,19 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-CONTRIB = "com.microsoft"
+from clipsearch_export.graph import CONTRIB, save
 
 
 def fused(path: Path) -> Path:
     """Write the graph and its weights beside ``path``, and return where."""
-    graph = _Graph(onnx.load(str(path)))
+    model = onnx.load(str(path))
+    graph = _Graph(model)
     for attention in graph.all("Attention"):
         _leave_out_biases(graph, attention)
     for norm in graph.all("LayerNormalization"):
         _join(graph, norm)
     written = path.with_name(f"{path.stem}-fused{path.suffix}")
-    graph.save(written)
+    save(model, written)
     return written
 
 
@@ -66,10 +67,6 @@ class _Graph:
         del nodes[place]
         if by is not None:
             nodes.insert(place, by)
-
-    def save(self, path: Path) -> None:
-        """Write it, with its weights in a file beside it."""
-        onnx.save_model(self._model, str(path), save_as_external_data=True, location=path.with_suffix(".weights").name)
 
 
 def _leave_out_biases(graph: _Graph, attention: Any) -> None:

@@ -10,12 +10,11 @@ place, for trying it where there is none.
 
 import argparse
 import json
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from io import BytesIO
-from itertools import count
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,18 +22,20 @@ import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
+from benchmarks.gpu.callers import rate
 from benchmarks.harness.facts import environment
 from benchmarks.harness.models import ROOT, SAMPLE_BUNDLE
 from benchmarks.harness.workload import made_pictures
 from clipsearch.encoders.load import Encoders, load_encoders
-from clipsearch.encoders.nvjpeg import SMOOTH_COLOURS, NvJpeg
-from clipsearch.encoders.preprocess import PillowPreprocessor
+from clipsearch.encoders.nvjpeg import NvJpeg, import_codec, open_decoder
+from clipsearch.encoders.preprocess import JpegDecoder, PillowPreprocessor
 from clipsearch.encoders.runtime import RuntimeOptions
 from clipsearch.index.threads import available_cores
 
-SIDES: Final = {"512 x 512": 512, "12 megapixels": 3464}
+SIZES: Final = {"512 x 512": (512, 16), "12 megapixels": (3464, 4)}
+"""The edges of the pictures, and how many there are."""
+
 BATCHES: Final = (1, 8, 32, 128)
-PICTURES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,33 +50,7 @@ class Figure:
     cpu_ms: float
 
 
-def rate(run: Callable[[int], object], callers: int, batch: int, seconds: float) -> tuple[float, float]:
-    """Return pictures a second, and milliseconds of processor time a picture, of some callers side by side.
-
-    ``run`` is told a number that is another one every time.
-    """
-    numbers = count()
-    for _ in range(2 * callers):
-        run(next(numbers))
-    done = [0] * callers
-    began, cpu_s = time.perf_counter(), time.process_time()
-    stop = began + seconds
-
-    def call(caller: int) -> None:
-        while time.perf_counter() < stop:
-            run(next(numbers))
-            done[caller] += batch
-
-    threads = [threading.Thread(target=call, args=(caller,)) for caller in range(callers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    pictures = sum(done)
-    return pictures / (time.perf_counter() - began), 1e3 * (time.process_time() - cpu_s) / pictures
-
-
-def preprocessors(encoders: Encoders, decoder: NvJpeg) -> dict[str, PillowPreprocessor]:
+def preprocessors(encoders: Encoders, decoder: JpegDecoder) -> dict[str, PillowPreprocessor]:
     """Return the whole way from bytes to the tower's pixels, by who decodes."""
     rule, size = encoders.manifest.preprocess, encoders.manifest.image_size
     return {"Pillow": PillowPreprocessor(rule, size), "nvImageCodec": PillowPreprocessor(rule, size, jpegs=decoder)}
@@ -83,56 +58,52 @@ def preprocessors(encoders: Encoders, decoder: NvJpeg) -> dict[str, PillowPrepro
 
 def batch_ways(device: str) -> dict[str, Callable[[Sequence[bytes]], Sequence[Any]]]:
     """Return what decodes whole batches and leaves them where they are, by nvImageCodec's kinds of decoders."""
-    from nvidia import nvimgcodec as codec
-
-    kinds = {
-        "hardware": [codec.HW_GPU_ONLY],
-        "GPU": [codec.GPU_ONLY],
-        "CPU and GPU": [codec.HYBRID_CPU_GPU],
-        "all of them": [codec.HW_GPU_ONLY, codec.GPU_ONLY, codec.HYBRID_CPU_GPU],
-    }
+    codec = import_codec()
     if device == "cpu":
-        kinds = {"libjpeg-turbo": [codec.CPU_ONLY]}
-    number = codec.NVIMGCODEC_DEVICE_CPU_ONLY if device == "cpu" else 0
-    parameters = codec.DecodeParams(apply_exif_orientation=False)
-    found = {}
-    for name, some in kinds.items():
-        backends = [codec.Backend(kind) for kind in some]
-        decoder = codec.Decoder(device_id=number, backends=backends, options=SMOOTH_COLOURS)
-        found[name] = lambda batch, decode=decoder.decode: decode(list(batch), params=parameters)
-    return found
+        return {"libjpeg-turbo": open_decoder(codec, [codec.CPU_ONLY])}
+    kinds = {"hardware": [codec.HW_GPU_ONLY], "GPU": [codec.GPU_ONLY], "CPU and GPU": [codec.HYBRID_CPU_GPU]}
+    kinds["all of them"] = [kind for some in kinds.values() for kind in some]
+    return {name: open_decoder(codec, some) for name, some in kinds.items()}
 
 
-def measure(encoders: Encoders, decoder: NvJpeg, device: str, seconds: float) -> list[Figure]:
+def runs(
+    encoders: Encoders, decoder: JpegDecoder, device: str, pictures: Sequence[bytes]
+) -> Iterator[tuple[str, Callable[[int], object], int, int]]:
+    """Yield each way, what to call for it, by how many at once, and how many pictures a call is given."""
+    for way, preprocess in preprocessors(encoders, decoder).items():
+        for callers in sorted({1, available_cores()}):
+            yield way, partial(_one_of, preprocess, pictures), callers, 1
+    for way, decode in batch_ways(device).items():
+        for batch in BATCHES:
+            given = list(islice(cycle(pictures), batch))
+            if None in decode(given):
+                print(f"not decoded: {way}", flush=True)
+                break
+            yield f"batches, {way}", partial(_all_of, decode, given), 1, batch
+
+
+def _one_of(preprocess: PillowPreprocessor, pictures: Sequence[bytes], number: int) -> object:
+    return preprocess(pictures[number % len(pictures)])
+
+
+def _all_of(decode: Callable[[Sequence[bytes]], Sequence[Any]], pictures: Sequence[bytes], _: int) -> object:
+    return decode(pictures)
+
+
+def measure(encoders: Encoders, decoder: JpegDecoder, device: str, seconds: float) -> list[Figure]:
     """Measure every way at both sizes."""
     found = []
-    cores = available_cores()
-    batched = batch_ways(device)
-    for size, side in SIDES.items():
-        pictures = made_pictures(PICTURES if side == min(SIDES.values()) else 4, 0, side)
-        for way, preprocess in preprocessors(encoders, decoder).items():
-            for callers in sorted({1, cores}):
-                pictures_s, cpu_ms = rate(
-                    lambda n, preprocess=preprocess, given=pictures: preprocess(given[n % len(given)]),  # type: ignore[misc]
-                    callers, 1, seconds,
-                )  # fmt: skip
-                found.append(Figure(size, way, callers, 1, round(pictures_s, 1), round(cpu_ms, 3)))
-                print(found[-1], flush=True)
-        for way, decode in batched.items():
-            for batch in BATCHES:
-                given = (pictures * batch)[:batch]
-                if any(one is None for one in decode(given)):
-                    print(f"{size}: not decoded by {way}", flush=True)
-                    break
-                pictures_s, cpu_ms = rate(lambda _, decode=decode, given=given: decode(given), 1, batch, seconds)  # type: ignore[misc]
-                found.append(Figure(size, f"batches, {way}", 1, batch, round(pictures_s, 1), round(cpu_ms, 3)))
-                print(found[-1], flush=True)
+    for size, (side, count) in SIZES.items():
+        for way, run, callers, batch in runs(encoders, decoder, device, made_pictures(count, 0, side)):
+            pictures_s, cpu_ms = rate(run, batch, seconds, callers)
+            found.append(Figure(size, way, callers, batch, round(pictures_s, 1), round(cpu_ms, 3)))
+            print(found[-1], flush=True)
     return found
 
 
-def parity(encoders: Encoders, decoder: NvJpeg) -> dict[str, float]:
+def parity(encoders: Encoders, decoder: JpegDecoder) -> dict[str, float]:
     """Return how far decoded levels are apart, and the smallest cosine of the sample model's embeddings."""
-    pictures = made_pictures(PICTURES, 0)
+    pictures = made_pictures(16, 0)
     apart = []
     for data in pictures:
         picture = Image.open(BytesIO(data))

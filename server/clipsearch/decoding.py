@@ -8,7 +8,7 @@ from clipsearch.encoders.isolation import IsolatedPreprocessor, PictureBudget, m
 from clipsearch.encoders.load import Encoders
 from clipsearch.encoders.manifest import PreprocessRule
 from clipsearch.encoders.nvjpeg import NvJpeg
-from clipsearch.encoders.preprocess import ImageLimits, PillowPreprocessor
+from clipsearch.encoders.preprocess import ImageLimits
 from clipsearch.ports import ImagePreprocessor
 from clipsearch.settings import MIB, Settings
 
@@ -24,7 +24,8 @@ class Decoding:
     def __init__(self, settings: Settings) -> None:
         """Raises DeviceUnavailable where JPEGs are to be decoded on a GPU and cannot."""
         self._settings = settings
-        self._jpegs = NvJpeg() if settings.jpeg_decoder == "nvjpeg" else None
+        self.jpegs = NvJpeg() if settings.jpeg_decoder == "nvjpeg" else None
+        """What decodes JPEGs in this process before Pillow is asked to; None where nothing does."""
         self.count = decode_threads(settings)
         self.threads = ThreadPoolExecutor(self.count, thread_name_prefix="decode")
         self.isolated: IsolatedPreprocessor | None = None
@@ -36,9 +37,6 @@ class Decoding:
 
     def take(self, encoders: Encoders) -> ImagePreprocessor:
         """Return what makes pixels for a bundle; ready if ``start`` was called. Raises ConfigError as that does."""
-        if self._jpegs is not None:
-            rule, size = _way(encoders)
-            return PillowPreprocessor(rule, size, image_limits(self._settings), jpegs=self._jpegs)
         if self._settings.decode_isolation == "none":
             return encoders.preprocessor
         way = _way(encoders)

@@ -89,7 +89,7 @@ class Models:
             gpu_memory=settings.gpu_tower_mib * MIB,
             tensorrt=self._tensorrt(),
         )
-        encoders = encoders_of(bundle, options, image_limits(settings))
+        encoders = encoders_of(bundle, options, image_limits(settings), self._decoding.jpegs)
         if encoders.device == "cuda":
             # Before an index takes a share of what is free.
             sizes = batch_sizes(settings, encoders.device, small=encoders.small)

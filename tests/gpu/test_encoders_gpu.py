@@ -6,22 +6,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clipsearch.cuda import HandedVectors, uploaded, why_no_gpu
+from clipsearch.cuda import HandedVectors, uploaded
 from clipsearch.encoders.load import load_encoders
-from clipsearch.encoders.runtime import CUDA, RuntimeOptions, onnxruntime
+from clipsearch.encoders.runtime import RuntimeOptions
 from clipsearch.index.gpu_device import Device
 from clipsearch.index.gpu_index import GpuFlatIndex
 from clipsearch.index.rerank import place
+from tests.gpu.marks import on_a_gpu
 
 BUNDLE = Path(__file__).parents[2] / "demo/clipsearch_demo/model/bundle"
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(
-        CUDA not in onnxruntime().get_available_providers() or why_no_gpu() is not None,
-        reason="ONNX Runtime has no CUDA, or CUDA no GPU (a CUDA device and the gpu extra are needed)",
-    ),
-]
+pytestmark = on_a_gpu
 
 
 def texts(count: int) -> list[NDArray[np.int64]]:

@@ -4,7 +4,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
-import faiss
 import numpy as np
 import pytest
 
@@ -24,14 +23,9 @@ from clipsearch.index.rules import Kind
 from clipsearch.index.storage import open_index
 from clipsearch.ports import Rows
 from clipsearch.selection import Selection
+from tests.gpu.marks import on_a_gpu
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(
-        not hasattr(faiss, "StandardGpuResources") or gpu_count() == 0,
-        reason="this FAISS has no GPU to use (a CUDA device and the gpu extra are needed)",
-    ),
-]
+pytestmark = on_a_gpu
 
 
 @pytest.fixture(scope="module")

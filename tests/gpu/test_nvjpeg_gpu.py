@@ -1,49 +1,32 @@
 """JPEGs decoded on a GPU against the same by Pillow."""
 
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from PIL.JpegImagePlugin import JpegImageFile
 
 from benchmarks.harness.workload import made_pictures
-from clipsearch.cuda import why_no_gpu
 from clipsearch.encoders.load import load_encoders
 from clipsearch.encoders.nvjpeg import NvJpeg
 from clipsearch.encoders.preprocess import PillowPreprocessor
-from clipsearch.encoders.runtime import CUDA, RuntimeOptions, onnxruntime
+from clipsearch.encoders.runtime import RuntimeOptions
 from clipsearch.errors import CorruptImage
 from clipsearch.ports import Pixels
+from tests.gpu.marks import on_a_gpu
+from tests.unit.encoders.helpers import header_of, needs_nvimagecodec
 
 BUNDLE = Path(__file__).parents[2] / "demo/clipsearch_demo/model/bundle"
 PICTURES = made_pictures(16, 0)
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(
-        CUDA not in onnxruntime().get_available_providers() or why_no_gpu() is not None,
-        reason="ONNX Runtime has no CUDA, or CUDA no GPU (a CUDA device and the gpu extra are needed)",
-    ),
-    pytest.mark.skipif(
-        find_spec("nvidia") is None or find_spec("nvidia.nvimgcodec") is None,
-        reason="nvImageCodec, of the gpu extra, is missing",
-    ),
-]
+pytestmark = [*on_a_gpu, needs_nvimagecodec]
 
 
 @pytest.fixture(scope="module")
 def decoder() -> NvJpeg:
     return NvJpeg()
-
-
-def header_of(data: bytes) -> JpegImageFile:
-    header = Image.open(BytesIO(data))
-    assert isinstance(header, JpegImageFile)
-    return header
 
 
 def reencoded(data: bytes, **options: object) -> bytes:

@@ -8,22 +8,16 @@ from typing import TypeVar
 import numpy as np
 import pytest
 
+from benchmarks.harness.workload import made_pictures
 from clipsearch.client import Client, NewItem, SearchResult
-from clipsearch.cuda import why_no_gpu
-from clipsearch.encoders.runtime import CUDA, onnxruntime
-from clipsearch.index.gpu import gpu_count
 from clipsearch.settings import Settings
+from tests.gpu.marks import on_a_gpu
 from tests.integration.support import SAMPLE_BUNDLE, Running
+from tests.unit.encoders.helpers import needs_nvimagecodec
 
 T = TypeVar("T")
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(
-        CUDA not in onnxruntime().get_available_providers() or why_no_gpu() is not None or gpu_count() == 0,
-        reason="ONNX Runtime or FAISS has no GPU to use (a CUDA device and the gpu extra are needed)",
-    ),
-]
+pytestmark = on_a_gpu
 
 COLOURS, THINGS = ("red", "blue", "green", "black", "white", "yellow"), ("dress", "mug", "lamp", "shoe", "chair", "bag")
 TEXTS = [f"a {colour} {thing}" for colour in COLOURS for thing in THINGS]
@@ -53,14 +47,17 @@ class Pair:
             assert len({h.id for h in mine.hits} & {h.id for h in right.hits}) >= 0.9 * len(right.hits)
 
 
+def server(device: str, **more: object) -> Running:
+    settings = {"bundle": SAMPLE_BUNDLE, "listen": "127.0.0.1:0", "device": device, "fronts": 0}
+    return Running(Settings.model_validate({**settings, **more}))
+
+
 @pytest.fixture
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     with ExitStack() as stack:
         clients = []
         for device in ("cuda", "cpu"):
-            data = tmp_path_factory.mktemp(device)
-            settings = {"bundle": SAMPLE_BUNDLE, "data": data, "listen": "127.0.0.1:0", "device": device, "fronts": 0}
-            running = stack.enter_context(Running(Settings.model_validate(settings)))
+            running = stack.enter_context(server(device, data=tmp_path_factory.mktemp(device)))
             assert running.app.encoders.device == device
             clients.append(stack.enter_context(Client(running.address)))
         yield Pair(*clients)
@@ -99,3 +96,15 @@ def test_vectors_and_texts_find_what_was_written(pair: Pair) -> None:
         assert float(mine @ right) >= 0.999
         for found in pair.each(lambda client, vector=mine: client.search(vector=vector, top_k=1)):  # type: ignore[misc]
             assert found.hits[0].id == item.id
+
+
+@needs_nvimagecodec
+def test_jpegs_are_decoded_there_where_that_is_set() -> None:
+    pictures = made_pictures(4, 0)
+    with server("cpu") as running, Client(running.address) as client:
+        right = [client.embed_image(picture).vector for picture in pictures]
+    with server("cuda", jpeg_decoder="nvjpeg", decode_isolation="none") as running, Client(running.address) as client:
+        assert running.app.decoding.jpegs is not None
+        assert running.app.encoders.preprocessor._jpegs is running.app.decoding.jpegs
+        for picture, vector in zip(pictures, right, strict=True):
+            assert float(client.embed_image(picture).vector @ vector) >= 0.999

@@ -79,7 +79,7 @@ class _Copied:
 
     def __init__(self, ivf: Any, number: int) -> None:
         self._ivf, self._number = installed.clone_index(ivf), number
-        self.nlist, self.ntotal = self._ivf.nlist, self._ivf.ntotal
+        self.nlist = self._ivf.nlist
 
     def search_c(self, *given: Any) -> None:
         """See FAISS."""

@@ -7,6 +7,9 @@ from tests.numpy_gpu import cupy, faiss
 sys.modules["cupy"] = cupy.module()
 faiss.install()
 
-from tests.numpy_gpu import sessions  # which looks for CuPy and FAISS
+from clipsearch.encoders.nvjpeg import NvJpeg  # which looks for CuPy
+from tests.numpy_gpu import sessions  # and this for FAISS as well
 
 sessions.install()
+# nvImageCodec has a decoder for the CPU.
+NvJpeg._on_a_gpu = NvJpeg._on_the_cpu  # type: ignore[method-assign]

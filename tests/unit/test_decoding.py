@@ -1,22 +1,24 @@
 """What turns pictures into pixels, by the settings. Processes are tested in encoders/test_isolation.py."""
 
 from functools import partial
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from PIL.JpegImagePlugin import JpegImageFile
 
 from clipsearch import decoding
-from clipsearch.decoding import Decoding
+from clipsearch.decoding import Decoding, image_limits
 from clipsearch.encoders.isolation import IsolatedPreprocessor
-from clipsearch.encoders.load import load_encoders
+from clipsearch.encoders.load import encoders_of, load_encoders
+from clipsearch.encoders.manifest import load_bundle
 from clipsearch.encoders.nvjpeg import NvJpeg
 from clipsearch.encoders.preprocess import ImageLimits
 from clipsearch.encoders.runtime import RuntimeOptions
 from clipsearch.errors import TooManyPixels
+from clipsearch.ports import Pixels
 from clipsearch.settings import Settings
 from tests.integration.support import SAMPLE_BUNDLE
-from tests.unit.encoders.helpers import encode, photo
+from tests.unit.encoders.helpers import encode, needs_nvimagecodec, photo
 
 ENCODERS = load_encoders(SAMPLE_BUNDLE, RuntimeOptions("cpu"), ImageLimits(max_pixels=100_000))
 JPEG = encode(photo(300, 200), "JPEG")
@@ -38,28 +40,25 @@ def test_processes_unless_it_is_said_otherwise() -> None:
         apart.stop()
 
 
-@pytest.mark.skipif(
-    find_spec("nvidia") is None or find_spec("nvidia.nvimgcodec") is None,
-    reason="nvImageCodec is missing, which has wheels for Linux alone",
-)
+@needs_nvimagecodec
 def test_jpegs_by_nvimagecodec_within_the_same_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "NvJpeg", partial(NvJpeg, on_gpu=False))
+    given = settings(device="cuda", decode_isolation="none", jpeg_decoder="nvjpeg")
+    on_a_gpu = Decoding(given)
     decoded = []
 
-    class OnTheCpu(NvJpeg):
-        def __call__(self, data: bytes, header: object) -> object:  # type: ignore[override]
-            decoded.append(data)
-            return super().__call__(data, header)  # type: ignore[arg-type]
+    def counted(data: bytes, header: JpegImageFile) -> Pixels | None:
+        decoded.append(data)
+        assert on_a_gpu.jpegs is not None
+        return on_a_gpu.jpegs(data, header)
 
-    monkeypatch.setattr(decoding, "NvJpeg", partial(OnTheCpu, on_gpu=False))
-    on_a_gpu = Decoding(settings(device="cuda", decode_isolation="none", jpeg_decoder="nvjpeg"))
-    decoded.clear()  # it tried one
     try:
-        preprocess = on_a_gpu.take(ENCODERS)
+        encoders = encoders_of(load_bundle(SAMPLE_BUNDLE), RuntimeOptions("cpu"), image_limits(given), counted)
+        preprocess = on_a_gpu.take(encoders)
         np.testing.assert_array_equal(preprocess(JPEG), ENCODERS.preprocessor(JPEG))
-        assert decoded == [JPEG]
         with pytest.raises(TooManyPixels):
             preprocess(encode(photo(400, 300), "JPEG"))
         assert decoded == [JPEG]
-        on_a_gpu.give_back(ENCODERS)
+        on_a_gpu.give_back(encoders)
     finally:
         on_a_gpu.stop()

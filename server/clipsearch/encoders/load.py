@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from clipsearch.encoders.manifest import Bundle, Manifest, load_bundle
-from clipsearch.encoders.preprocess import ImageLimits, PillowPreprocessor
+from clipsearch.encoders.preprocess import ImageLimits, JpegDecoder, PillowPreprocessor
 from clipsearch.encoders.runtime import RuntimeOptions, resolve_device
 from clipsearch.encoders.tokenizer import BpeTokenizer
 from clipsearch.encoders.towers import OnnxImageEncoder, OnnxTextEncoder
@@ -61,8 +61,16 @@ def load_encoders(
     return encoders_of(load_bundle(directory), options, limits)
 
 
-def encoders_of(bundle: Bundle, options: RuntimeOptions | None = None, limits: ImageLimits | None = None) -> Encoders:
-    """Load a bundle whose files have been checked; raises as ``load_encoders`` does."""
+def encoders_of(
+    bundle: Bundle,
+    options: RuntimeOptions | None = None,
+    limits: ImageLimits | None = None,
+    jpegs: JpegDecoder | None = None,
+) -> Encoders:
+    """Load a bundle whose files have been checked; raises as ``load_encoders`` does.
+
+    ``jpegs`` is what the preprocessor has decode JPEGs before Pillow does.
+    """
     manifest = bundle.manifest
     options = options or RuntimeOptions()
     small = sum(file.stat().st_size for file in bundle.path.iterdir() if file.name in manifest.files) < SMALL_BYTES
@@ -71,7 +79,7 @@ def encoders_of(bundle: Bundle, options: RuntimeOptions | None = None, limits: I
     return Encoders(
         manifest=manifest,
         tokenizer=BpeTokenizer.of(bundle),
-        preprocessor=PillowPreprocessor(manifest.preprocess, manifest.image_size, limits),
+        preprocessor=PillowPreprocessor(manifest.preprocess, manifest.image_size, limits, jpegs=jpegs),
         text=OnnxTextEncoder(bundle, options),
         image=OnnxImageEncoder(bundle, options),
         device=resolve_device(options.device, manifest.precision),

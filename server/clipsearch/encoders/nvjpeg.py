@@ -30,7 +30,7 @@ BYTES_PER_PIXEL: Final = 10
 
 _END: Final = b"\xff\xd9"
 _RGB: Final = [ord(name) for name in "RGB"]
-SMOOTH_COLOURS: Final = ":fancy_upsampling=1"
+_SMOOTH_COLOURS: Final = ":fancy_upsampling=1"
 """Colours of half the resolution are interpolated, as libjpeg does, and not repeated."""
 
 logger = logging.getLogger(__name__)
@@ -46,9 +46,8 @@ class NvJpeg:
         """
         if on_gpu and (reason := why_no_gpu()) is not None:
             raise DeviceUnavailable(f"jpeg_decoder is nvjpeg, and there is no GPU to decode on: {reason}.")
-        self._codec = _import()
+        self._codec = import_codec()
         self._on_gpu = on_gpu
-        self._parameters = self._codec.DecodeParams(apply_exif_orientation=False)
         self._own = threading.local()
         with Image.new("RGB", (16, 16), (200, 100, 50)) as picture, BytesIO() as file:
             picture.save(file, "JPEG")
@@ -73,7 +72,7 @@ class NvJpeg:
         if host is None:
             return None
         pixels: Pixels = np.asarray(host)
-        return pixels if pixels.shape == (header.height, header.width, 3) and pixels.dtype == np.uint8 else None
+        return pixels if pixels.shape == (header.height, header.width, 3) else None
 
     def _decode(self) -> Callable[[bytes], Any]:
         """Return the calling thread's way to decode; raises DeviceUnavailable where it can have none."""
@@ -86,20 +85,28 @@ class NvJpeg:
         codec = self._codec
         # Not the default stream, which waits for the towers' and they for it. It lives as long as its thread.
         self._own.stream = import_cupy().cuda.Stream(non_blocking=True)
-        return self._with(0, [codec.HW_GPU_ONLY, codec.GPU_ONLY, codec.HYBRID_CPU_GPU], self._own.stream.ptr)
+        decode = open_decoder(codec, [codec.HW_GPU_ONLY, codec.GPU_ONLY, codec.HYBRID_CPU_GPU], threads=1)
+        return partial(decode, cuda_stream=self._own.stream.ptr)
 
     def _on_the_cpu(self) -> Callable[[bytes], Any]:
-        return self._with(self._codec.NVIMGCODEC_DEVICE_CPU_ONLY, [self._codec.CPU_ONLY], 0)
+        return open_decoder(self._codec, [self._codec.CPU_ONLY], threads=1)
 
-    def _with(self, device: int, kinds: Sequence[Any], stream: int) -> Callable[[bytes], Any]:
-        backends = [self._codec.Backend(kind) for kind in kinds]
-        try:
-            decoder = self._codec.Decoder(
-                device_id=device, max_num_cpu_threads=1, backends=backends, options=SMOOTH_COLOURS
-            )
-        except RuntimeError as error:
-            raise DeviceUnavailable(f"nvImageCodec cannot use the GPU: {error}.") from error
-        return partial(decoder.decode, params=self._parameters, cuda_stream=stream)
+
+def open_decoder(codec: ModuleType, kinds: Sequence[Any], threads: int = 0) -> Callable[..., Any]:
+    """Return what decodes one file, or a list of them, by nvImageCodec's ``kinds`` of decoders, on the first GPU.
+
+    Or on the CPU, where that is the only kind. ``threads`` of the CPU help, 0: one per core. What comes out is an image
+    for each, where it was decoded, and None for one that was not. Raises DeviceUnavailable.
+    """
+    device = codec.NVIMGCODEC_DEVICE_CPU_ONLY if list(kinds) == [codec.CPU_ONLY] else 0
+    backends = [codec.Backend(kind) for kind in kinds]
+    try:
+        decoder = codec.Decoder(
+            device_id=device, max_num_cpu_threads=threads, backends=backends, options=_SMOOTH_COLOURS
+        )
+    except RuntimeError as error:
+        raise DeviceUnavailable(f"nvImageCodec cannot use the GPU: {error}.") from error
+    return partial(decoder.decode, params=codec.DecodeParams(apply_exif_orientation=False))
 
 
 def _has_usual_colours(header: JpegImageFile) -> bool:
@@ -108,7 +115,8 @@ def _has_usual_colours(header: JpegImageFile) -> bool:
     return header.mode == "RGB" and header.info.get("adobe_transform", 1) == 1 and names != _RGB
 
 
-def _import() -> ModuleType:
+def import_codec() -> ModuleType:
+    """Import nvImageCodec; raises DeviceUnavailable where it is missing."""
     # Else it tells standard error of every picture that is broken, and anybody may send those.
     os.environ["PYNVIMGCODEC_VERBOSITY"] = "0"
     try:

@@ -15,11 +15,11 @@ from tests.integration.support import SAMPLE_BUNDLE
 
 onnx = pytest.importorskip("onnx")
 
+from benchmarks.gpu.fusing import fused
+
 
 def both(tmp_path: Path, tower: str, feed: dict[str, Any]) -> tuple[Any, Any, Counter[str]]:
     """Return the vectors of the graph as it was exported and of the other one, and the kinds of nodes of that."""
-    from benchmarks.gpu.fusing import fused
-
     for suffix in ("onnx", "weights"):
         shutil.copy(SAMPLE_BUNDLE / f"{tower}.{suffix}", tmp_path)
     exported = tmp_path / f"{tower}.onnx"

@@ -1,23 +1,20 @@
 """What is measured of JPEGs on a GPU, as far as it goes without: nvImageCodec's own decoder for the CPU is asked."""
 
-from importlib.util import find_spec
-
 import numpy as np
 import pytest
-from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from benchmarks.gpu import jpegs
+from benchmarks.gpu.callers import rate
 from benchmarks.harness.models import SAMPLE_BUNDLE
 from benchmarks.harness.workload import made_pictures
 from clipsearch.encoders.load import Encoders, load_encoders
 from clipsearch.encoders.nvjpeg import NvJpeg
 from clipsearch.encoders.runtime import RuntimeOptions
 from clipsearch.ports import Pixels
+from tests.unit.encoders.helpers import needs_nvimagecodec
 
-pytestmark = pytest.mark.skipif(
-    find_spec("nvidia") is None or find_spec("nvidia.nvimgcodec") is None,
-    reason="nvImageCodec is missing, which has wheels for Linux alone",
-)
+pytestmark = needs_nvimagecodec
 
 
 @pytest.fixture(scope="module")
@@ -26,16 +23,17 @@ def encoders() -> Encoders:
 
 
 def test_parity_tells_how_far_levels_are_apart(encoders: Encoders) -> None:
-    class OffByTwo(NvJpeg):
-        def __call__(self, data: bytes, header: Image.Image) -> Pixels | None:  # type: ignore[override]
-            pixels = super().__call__(data, header)  # type: ignore[arg-type]
-            assert pixels is not None
-            return np.where(pixels < 254, pixels + 2, pixels - 2).astype(np.uint8)
+    decoder = NvJpeg(on_gpu=False)
 
-    same = jpegs.parity(encoders, NvJpeg(on_gpu=False))
+    def off_by_two(data: bytes, header: JpegImageFile) -> Pixels | None:
+        pixels = decoder(data, header)
+        assert pixels is not None
+        return np.where(pixels < 254, pixels + 2, pixels - 2).astype(np.uint8)
+
+    same = jpegs.parity(encoders, decoder)
     assert (same["mean_levels"], same["most_levels"]) == (0.0, 0.0)
     assert same["min_cosine"] > 0.99999
-    other = jpegs.parity(encoders, OffByTwo(on_gpu=False))
+    other = jpegs.parity(encoders, off_by_two)
     assert (other["mean_levels"], other["most_levels"]) == (2.0, 2.0)
     assert other["min_cosine"] < same["min_cosine"]
 
@@ -50,8 +48,8 @@ def test_batches_are_decoded_whole() -> None:
 
 def test_rates_count_pictures_and_not_calls() -> None:
     seen: list[int] = []
-    one, _ = jpegs.rate(seen.append, 2, 1, 0.1)
-    many, _ = jpegs.rate(lambda _: None, 2, 1000, 0.1)
+    one, _ = rate(seen.append, 1, 0.1, 2)
+    many, _ = rate(lambda _: None, 1000, 0.1, 2)
     assert len(set(seen)) == len(seen) > 4
     assert many > 10 * one
 

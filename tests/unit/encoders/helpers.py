@@ -1,11 +1,14 @@
 """Manifests, rules and pictures for the encoder tests; nothing here needs torch."""
 
 import io
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from clipsearch.encoders.manifest import (
     FORMAT_VERSION,
@@ -19,6 +22,13 @@ from clipsearch.encoders.manifest import (
 
 CLIP_TOKENIZER = Path(__file__).resolve().parents[4] / "shared" / "data" / "clip_tokenizer"
 """CLIP's published vocabulary, where it lies beside the repository."""
+
+
+needs_nvimagecodec = pytest.mark.skipif(
+    find_spec("nvidia") is None or find_spec("nvidia.nvimgcodec") is None,
+    reason="nvImageCodec is missing, which has wheels for Linux alone",
+)
+"""It is looked for and not imported: what it tells of broken pictures is settled when that is done."""
 
 
 def preprocess_rule(size: int, **changes: Any) -> PreprocessRule:
@@ -76,3 +86,10 @@ def encode(picture: Image.Image, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def header_of(data: bytes) -> JpegImageFile:
+    """Read the header of a JPEG."""
+    header = Image.open(io.BytesIO(data))
+    assert isinstance(header, JpegImageFile)
+    return header

@@ -2,7 +2,6 @@
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 from io import BytesIO
 
 import numpy as np
@@ -15,13 +14,9 @@ from clipsearch.encoders.nvjpeg import MOST_PIXELS, NvJpeg
 from clipsearch.encoders.preprocess import ImageLimits, PillowPreprocessor
 from clipsearch.errors import CorruptImage, DeviceUnavailable, TooManyPixels
 from clipsearch.ports import Pixels
-from tests.unit.encoders.helpers import encode, photo, preprocess_rule
+from tests.unit.encoders.helpers import encode, header_of, needs_nvimagecodec, photo, preprocess_rule
 
-# Looked for and not imported: what it tells of broken pictures is settled when that is done.
-pytestmark = pytest.mark.skipif(
-    find_spec("nvidia") is None or find_spec("nvidia.nvimgcodec") is None,
-    reason="nvImageCodec is missing, which has wheels for Linux alone",
-)
+pytestmark = needs_nvimagecodec
 
 SIZE = 64
 
@@ -48,12 +43,6 @@ def decoder() -> NvJpeg:
 @pytest.fixture
 def asked() -> Asked:
     return Asked()
-
-
-def header_of(data: bytes) -> JpegImageFile:
-    header = Image.open(BytesIO(data))
-    assert isinstance(header, JpegImageFile)
-    return header
 
 
 def turned(picture: Image.Image, orientation: int) -> bytes:
