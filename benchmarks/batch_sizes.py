@@ -18,10 +18,10 @@ from pathlib import Path
 from statistics import median
 
 from google.protobuf.message import Message
+from harness.closed_loop import Load, drive
 from harness.contest import Work, servers
 from harness.facts import environment
 from harness.figures import percentile, ratios, summarise
-from harness.h2load import Load, bodies_on_disk, drive
 from harness.models import ROOT, MissingInput, random_bundle
 from harness.open_loop import OK, Plan, run
 from harness.process import settle
@@ -60,22 +60,22 @@ def works() -> list[Work]:
     texts: list[Message] = [pb.EmbedTextRequest(text=text) for text in queries(TEXTS, 0)]
     pictures: list[Message] = [pb.EmbedImageRequest(image=data) for data in photographs()]
     return [
-        Work("texts", EMBED_TEXT, [frame(text) for text in texts], Load(1, 1, 3.0, 1.0)),
-        Work("pictures", EMBED_IMAGE, [frame(picture) for picture in pictures], Load(1, 4, 3.0, 1.0)),
+        Work("texts", EMBED_TEXT, [frame(text) for text in texts], Load(4, TEXTS // 4, 3.0, 1.0)),
+        Work("pictures", EMBED_IMAGE, [frame(picture) for picture in pictures], Load(4, 8, 3.0, 1.0)),
     ]
 
 
 def at_both_loads(running: Mapping[str, Served], given: Work, rounds: int, seconds: float) -> list[Line]:
     """Let all take turns under one kind of call, saturated and for ``seconds`` below that."""
     found = {kind: Samples() for kind in running}
-    with bodies_on_disk(given.bodies) as files, tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch:
         bodies = Path(scratch) / "bodies.json"
         bodies.write_text(json.dumps([body[5:].hex() for body in given.bodies]))
         for number in range(rounds):
             order = list(running)[:: 1 if number % 2 == 0 else -1]
             for kind in order:
                 settle([running[kind].pid])
-                measured = drive(running[kind].url(given.method), files, given.load, running[kind].pid)
+                measured = drive(running[kind].url(given.method), given.bodies, given.load, running[kind].pid)
                 found[kind].capacity.append(measured.rate)
             rate = SHARE * median(one.capacity[-1] for one in found.values())
             for kind in order:

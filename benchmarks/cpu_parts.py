@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from harness.closed_loop import Load, drive
 from harness.facts import environment
 from harness.figures import summarise
-from harness.h2load import Load, bodies_on_disk, drive
 from harness.models import ROOT, SAMPLE_BUNDLE, sample
 from harness.process import cpu_s, free_port, settle
 from harness.report import Line, publish
@@ -51,12 +51,12 @@ class Kind:
     name: str
     server: Served
     method: str
-    bodies: list[Path]
+    bodies: list[bytes]
     metrics: str | None
 
     def cost_us(self, seconds: float) -> dict[str, float]:
         """Drive the server; returns the processor time of a call by part, in microseconds."""
-        load = Load(1, IN_FLIGHT // len(self.bodies), seconds, 0.5)
+        load = Load(4, IN_FLIGHT // 4, seconds, 0.5)
         settle([self.server.pid])
         if self.metrics is None:
             return {WHOLE: drive(self.server.url(self.method), self.bodies, load, self.server.pid).server_us}
@@ -104,19 +104,16 @@ def _kinds(stack: ExitStack, work: Path) -> Iterator[Kind]:
     )
     alone = stack.enter_context(bare(work / "logs" / "cpu-parts-bare.log"))
     spoken = texts(0, IN_FLIGHT)
-    vectors = by_vector(load_bundle(ready.bundle).manifest.dimension, 0)
+    vectors = by_vector(load_bundle(ready.bundle).manifest.dimension, 0, IN_FLIGHT)
 
-    def bodies(made: list[bytes]) -> list[Path]:
-        return stack.enter_context(bodies_on_disk(made))
-
-    yield Kind("bare servicer", alone, SEARCH, bodies(vectors), None)
-    yield Kind("GetModel", server, GET_MODEL, bodies([frame(embedding_pb2.GetModelRequest())] * len(vectors)), metrics)
+    yield Kind("bare servicer", alone, SEARCH, vectors, None)
+    yield Kind("GetModel", server, GET_MODEL, [frame(embedding_pb2.GetModelRequest())], metrics)
     embed = [frame(embedding_pb2.EmbedTextRequest(text=text)) for text in spoken]
-    yield Kind("EmbedText", server, EMBED_TEXT, bodies(embed), metrics)
-    yield Kind("Search by vector", server, SEARCH, bodies(vectors), metrics)
-    yield Kind("Search by text", server, SEARCH, bodies([by_text(text) for text in spoken]), metrics)
+    yield Kind("EmbedText", server, EMBED_TEXT, embed, metrics)
+    yield Kind("Search by vector", server, SEARCH, vectors, metrics)
+    yield Kind("Search by text", server, SEARCH, [by_text(text) for text in spoken], metrics)
     pictures = [frame(embedding_pb2.EmbedImageRequest(image=picture)) for picture in photographs()]
-    yield Kind("EmbedImage, JPEG of 512 x 512", server, EMBED_IMAGE, bodies(pictures), metrics)
+    yield Kind("EmbedImage, JPEG of 512 x 512", server, EMBED_IMAGE, pictures, metrics)
 
 
 def main() -> None:

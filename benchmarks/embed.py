@@ -1,9 +1,9 @@
-"""How much of a server's saturated rate arrives in a file: ``clipsearch embed`` against h2load on the same server.
+"""How much of a server's saturated rate arrives in a file: ``clipsearch embed`` against single calls.
 
-The two take turns, round by round. h2load sends single calls, as many at once as saturate the server; it costs next to
-nothing itself, while the command shares the machine with the server. A second figure counts the command's start and end
-too, as a shell would see it. The memory section embeds many texts in one run and watches the command's resident memory.
-See docs/embed.md.
+The two take turns at one server, round by round. Single calls are as many at once as saturate it; sending them costs
+next to nothing, while the command shares the machine with the server. A second figure counts the command's start and
+end too, as a shell would see it. The memory section embeds many texts in one run and watches the command's resident
+memory. See docs/embed.md.
 """
 
 import argparse
@@ -20,9 +20,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.closed_loop import Load, drive
 from harness.facts import environment
 from harness.figures import once, ratios, slope, summarise
-from harness.h2load import Load, bodies_on_disk, drive
 from harness.models import ROOT, SAMPLE_BUNDLE, TOKENIZER, MissingInput, random_bundle
 from harness.process import child, resident_bytes, settle
 from harness.report import Line, as_json, table
@@ -36,6 +36,7 @@ from clipsearch.v1 import embedding_pb2
 TARGET = 0.9
 KINDS = 64
 IN_FLIGHT = {"texts": KINDS, "JPEGs": 32}
+CONNECTIONS = 4
 """As in ``serving.py``."""
 
 KIB, MIB = 2**10, 2**20
@@ -112,25 +113,24 @@ def pictures_job(name: str, bundle: Path, pictures: Sequence[bytes]) -> Job:
 
 
 def compare(job: Job, pace: Pace, logs: Path, say: Callable[[str], None]) -> Rounds:
-    """Let h2load and the command take turns at one server."""
+    """Let single calls and the command take turns at one server."""
     rounds, title = Rounds(), f"{job.name}, {job.items}"
-    load = Load(1, IN_FLIGHT[job.items] // len(job.bodies), pace.seconds, pace.warm_up_s)
+    load = Load(CONNECTIONS, IN_FLIGHT[job.items] // CONNECTIONS, pace.seconds, pace.warm_up_s)
     with (
         tempfile.TemporaryDirectory() as scratch,
         clipsearch(job.bundle, logs / f"embed-{job.name}-{job.items}.log".replace(" ", "-")) as served,
-        bodies_on_disk(job.bodies) as bodies,
     ):
         source: Path | None = None
         for number in range(pace.rounds):
             settle([served.pid])
-            rounds.saturated.append(drive(served.url(job.method), bodies, load, served.pid).rate)
-            count = max(len(bodies), round(rounds.saturated[0] * pace.seconds))
+            rounds.saturated.append(drive(served.url(job.method), job.bodies, load, served.pid).rate)
+            count = max(len(job.bodies), round(rounds.saturated[0] * pace.seconds))
             source = source or job.lay_out(Path(scratch), count)
             settle([served.pid])
             own, whole = embed(source, Path(scratch) / "out.parquet", served, count)
             rounds.embedded.append(own)
             rounds.whole_command.append(whole)
-            say(f"{title}: round {number + 1} of {pace.rounds}, h2load {rounds.saturated[-1]:.0f}/s, embed {own:.0f}/s")
+            say(f"{title}: round {number + 1} of {pace.rounds}, calls {rounds.saturated[-1]:.0f}/s, embed {own:.0f}/s")
     return rounds
 
 
@@ -154,7 +154,7 @@ def compared(job: Job, rounds: Rounds) -> list[Line]:
     """Return the lines of one comparison."""
     unit = f"{job.items}/s"
     return [
-        Line(job.name, f"{job.items}: saturated by h2load", unit, summarise(rounds.saturated)),
+        Line(job.name, f"{job.items}: saturated by single calls", unit, summarise(rounds.saturated)),
         Line(job.name, f"{job.items}: embed, into Parquet", unit, summarise(rounds.embedded)),
         Line(
             job.name,

@@ -12,10 +12,10 @@ import sys
 import time
 from pathlib import Path
 
+from harness.closed_loop import Load
 from harness.contest import Work, compared, servers
 from harness.facts import environment
 from harness.figures import summarise
-from harness.h2load import Load
 from harness.models import ROOT, SAMPLE_BUNDLE, sample
 from harness.report import Line, publish
 from harness.sections.search import by_text, by_vector, texts
@@ -34,8 +34,11 @@ def calls(rounds: int, seconds: float, work: Path) -> list[Line]:
     """Searches by text and by vector on servers that differ in their event loop only."""
     ready = sample(work, SAMPLE_BUNDLE, 600, 0)
     dimension = load_bundle(ready.bundle).manifest.dimension
-    load = Load(clients=1, streams=16, seconds=seconds, warm_up_s=0.5)
-    queries = {"text": [by_text(text) for text in texts(0)], "vector": by_vector(dimension, 0)}
+    load = Load(connections=4, streams=16, seconds=seconds, warm_up_s=0.5)
+    queries = {
+        "text": [by_text(text) for text in texts(0, load.in_flight)],
+        "vector": by_vector(dimension, 0, load.in_flight),
+    }
     with servers({kind: ("--event-loop", kind) for kind in KINDS}, ready.bundle, work, ready.data) as running:
         return [
             line

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import psutil
+from harness.closed_loop import Load
 from harness.contest import Work, compared, servers
 from harness.facts import environment
 from harness.figures import summarise
-from harness.h2load import Load
 from harness.models import ROOT, SAMPLE_BUNDLE, random_bundle, sample
 from harness.process import family
 from harness.report import Line, publish
@@ -26,17 +26,18 @@ from clipsearch.v1 import embedding_pb2
 
 RESULTS = ROOT / "benchmarks" / "results" / "fronts.json"
 KINDS = {"without": ("--fronts", "0"), "one front": ("--fronts", "1")}
-GENERATORS = 4
+CONNECTIONS, STREAMS = 4, (4, 16, 64)
 
 
 def of_the_server(rounds: int, seconds: float, work: Path) -> list[Line]:
     """Searches on the sample model, many at once and one after the other."""
     ready = sample(work, SAMPLE_BUNDLE, 6000, 0)
-    spoken = [by_text(text) for text in texts(0)]
-    vectors = by_vector(load_bundle(ready.bundle).manifest.dimension, 0)
+    most = CONNECTIONS * STREAMS[-1]
+    spoken = [by_text(text) for text in texts(0, most)]
+    vectors = by_vector(load_bundle(ready.bundle).manifest.dimension, 0, most)
     works = [
-        Work(f"search by {what}, {GENERATORS * streams} in flight", SEARCH, bodies, Load(1, streams, seconds, 0.5))
-        for streams in (4, 16, 64)
+        Work(f"search by {what}, {load.in_flight} in flight", SEARCH, bodies, load)
+        for load in (Load(CONNECTIONS, streams, seconds, 0.5) for streams in STREAMS)
         for what, bodies in (("text", spoken), ("vector", vectors))
     ]
     works += [
@@ -58,7 +59,7 @@ def beside_an_encoder(rounds: int, seconds: float, work: Path, tokenizer: Path) 
     bundle = random_bundle(work, "int8", 0, tokenizer)
     bodies = [frame(embedding_pb2.EmbedTextRequest(text=text)) for text in queries(64, 0)]
     works = [
-        Work("texts to int8 ViT-B/32, 64 in flight", EMBED_TEXT, bodies, Load(1, 1, seconds, 1.0)),
+        Work("texts to int8 ViT-B/32, 64 in flight", EMBED_TEXT, bodies, Load(CONNECTIONS, 16, seconds, 1.0)),
         Work("texts to int8 ViT-B/32, one after the other", EMBED_TEXT, bodies[:1], Load(1, 1, seconds, 0.5)),
     ]
     with servers(KINDS, bundle, work) as running:

@@ -2,7 +2,7 @@
 
 Pictures are decoded as the server does it, by threads that each use a process of their own or do it themselves; CPU is
 that of all processes. Calls are searches by vector with the sample model, the cheapest call there is, so that what is
-added to each shows most; the load comes from h2load, as in serving.py.
+added to each shows most; the load is a closed loop, as in serving.py.
 """
 
 import argparse
@@ -19,9 +19,9 @@ from pathlib import Path
 
 import grpc
 import trustme
+from harness.closed_loop import Load, Measured, drive
 from harness.facts import environment
 from harness.figures import percentile, ratios, summarise
-from harness.h2load import Load, Measured, bodies_on_disk, drive
 from harness.models import ROOT, SAMPLE_BUNDLE, sample
 from harness.process import cpu_s, settle
 from harness.report import Line, publish
@@ -41,6 +41,7 @@ from clipsearch.encoders.preprocess import ImageLimits, PillowPreprocessor
 from clipsearch.ports import Pixels
 
 RESULTS = ROOT / "benchmarks" / "results" / "security.json"
+IN_FLIGHT = 32
 SIDES = (224, 512, 1024)
 """Sides of the square JPEGs that are decoded, in pixels."""
 
@@ -138,13 +139,13 @@ def calls(rounds: int, seconds: float, work: Path) -> list[Line]:
     ready = sample(work, SAMPLE_BUNDLE, 600, 0)
     dimension = load_bundle(ready.bundle).manifest.dimension
     with ExitStack() as stack:
-        bodies = stack.enter_context(bodies_on_disk(by_vector(dimension, 0)))
+        bodies = by_vector(dimension, 0, IN_FLIGHT)
         sides = stack.enter_context(_sides(work, ready.bundle, ready.data))
         runs: dict[str, list[Measured]] = {name: [] for name in sides}
         for _ in range(rounds):
             for name, side in sides.items():
                 settle([side.served.pid])
-                load = Load(clients=1, streams=8, seconds=seconds, warm_up_s=0.5)
+                load = Load(connections=4, streams=IN_FLIGHT // 4, seconds=seconds, warm_up_s=0.5)
                 runs[name].append(drive(side.served.url(SEARCH), bodies, load, side.served.pid, side.headers))
     lines = []
     for name, each in runs.items():

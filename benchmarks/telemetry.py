@@ -19,9 +19,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from harness.closed_loop import Load, Measured, drive
 from harness.facts import environment
 from harness.figures import Summary, ratios, summarise
-from harness.h2load import Load, Measured, bodies_on_disk, drive
 from harness.models import ROOT, SAMPLE_BUNDLE, sample
 from harness.process import free_port, settle
 from harness.report import Line, as_json, table
@@ -37,8 +37,8 @@ from clipsearch.ports import Priority
 from clipsearch.telemetry.meters import LaneMeter, RequestMeter
 
 RESULTS = ROOT / "benchmarks" / "results" / "telemetry.json"
-CLIENTS, STREAMS = 1, 16
-"""Connections of each of the four generators, and requests in flight on each."""
+CONNECTIONS, STREAMS = 4, 16
+"""And requests in flight on each."""
 
 FIRST_SCRAPE_S, SCRAPE_EVERY_S = 1.5, 5.0
 LEAST_SHARE = 0.98
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     ready = sample(arguments.work.resolve(), SAMPLE_BUNDLE, items, seed=0)
     dimension = load_bundle(ready.bundle).manifest.dimension
     with ExitStack() as stack:
-        bodies = stack.enter_context(bodies_on_disk(by_vector(dimension, seed=0)))
+        bodies = by_vector(dimension, 0, CONNECTIONS * STREAMS)
         contenders = {
             kind: stack.enter_context(_contender(kind, ready.bundle, ready.data, arguments.work)) for kind in KINDS
         }
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             # Whoever comes first in a round may find the machine in another state than whoever comes last.
             turns = list(contenders.values())
             for contender in turns[number % len(turns) :] + turns[: number % len(turns)]:
-                _measure(contender, bodies, Load(CLIENTS, STREAMS, seconds, seconds / 4))
+                _measure(contender, bodies, Load(CONNECTIONS, STREAMS, seconds, seconds / 4))
             rates = ", ".join(f"{kind} {one.runs[-1].rate:,.0f}/s" for kind, one in contenders.items())
             console.print(f"round {number + 1} of {rounds}: {rates}", style="dim")
     lines = _lines(contenders)
@@ -86,8 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "rounds": rounds,
             "seconds": seconds,
             "items": items,
-            "generators": len(bodies),
-            "clients": CLIENTS,
+            "connections": CONNECTIONS,
             "streams": STREAMS,
             "scrape_every_s": SCRAPE_EVERY_S,
         },
@@ -130,7 +129,7 @@ def _copy(data: Path, work: Path, kind: str) -> Path:
     return target
 
 
-def _measure(contender: Contender, bodies: Sequence[Path], load: Load) -> None:
+def _measure(contender: Contender, bodies: Sequence[bytes], load: Load) -> None:
     settle([contender.server.pid])
     with _scraped(contender):
         contender.runs.append(drive(contender.server.url(SEARCH), bodies, load, contender.server.pid))

@@ -6,8 +6,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from .closed_loop import Load, Measured, drive
 from .figures import ratios, summarise
-from .h2load import Load, Measured, bodies_on_disk, drive
 from .process import settle
 from .report import Line
 from .server import Served, clipsearch
@@ -44,11 +44,10 @@ def servers(
 def compared(contestants: Mapping[str, Served], work: Work, rounds: int) -> list[Line]:
     """Take turns; returns each one's figures, and the last one's over the first one's."""
     runs: dict[str, list[Measured]] = {kind: [] for kind in contestants}
-    with bodies_on_disk(work.bodies) as files:
-        for _ in range(rounds):
-            for kind, server in contestants.items():
-                settle([server.pid])
-                runs[kind].append(drive(server.url(work.method), files, work.load, server.pid))
+    for _ in range(rounds):
+        for kind, server in contestants.items():
+            settle([server.pid])
+            runs[kind].append(drive(server.url(work.method), work.bodies, work.load, server.pid))
     lines = []
     for kind, each in runs.items():
         lines.append(Line(work.name, f"{kind}: calls/s", "", summarise([run.rate for run in each])))

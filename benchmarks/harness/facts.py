@@ -20,7 +20,6 @@ def environment(root: Path) -> dict[str, object]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
-        "h2load": _output(["h2load", "--version"], root),
         "git_sha": _output(["git", "rev-parse", "HEAD"], root),
         "git_dirty": bool(_output(["git", "status", "--porcelain"], root)),
         "load_average_1min": round(os.getloadavg()[0], 2),

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.harness.h2load import GRPC, HTTP1, Protocol
+from benchmarks.harness.closed_loop import Protocol
 from benchmarks.harness.wire import EMBED_IMAGE, EMBED_TEXT, frame
 from benchmarks.peers.towers import Task
 from clipsearch.v1 import embedding_pb2
@@ -40,7 +40,7 @@ class Peer:
     """Of its requirements and its server, and the name of its environment."""
     package: ClassVar[str]
     """Whose version among the requirements is the peer's."""
-    protocol: Protocol = HTTP1
+    protocol: Protocol = "http1"
     model: Literal["bundle", "checkpoint"] = "bundle"
     """Whether it runs our ONNX graphs, or the same weights in PyTorch's float32."""
     towers: Sequence[Tower] = TOWERS
@@ -109,7 +109,7 @@ class Clipsearch(Peer):
     """Ours, with its default settings but for the cache of queries, which would answer for the model."""
 
     folder = "clipsearch"
-    protocol = GRPC
+    protocol = "grpc"
 
     @property
     def requirements(self) -> None:

@@ -2,7 +2,7 @@
 
 It makes an environment for each peer, starts one at a time, compares its embeddings with ours, and loads all alike; in
 each round all take their turn. Figures are medians over the rounds. README.md says how each peer is set up and what is
-measured. It needs the ``peers`` extra, h2load, and for the models the ``export`` extra and CLIP's vocabulary.
+measured. It needs the ``peers`` extra, and for the models the ``export`` extra and CLIP's vocabulary.
 """
 
 import argparse
@@ -21,8 +21,8 @@ if str(ROOT) not in sys.path:  # where this is run as a script and not with -m
 
 from rich.console import Console  # noqa: E402
 
+from benchmarks.harness.closed_loop import LoadError  # noqa: E402
 from benchmarks.harness.facts import environment as facts_of  # noqa: E402
-from benchmarks.harness.h2load import LoadError  # noqa: E402
 from benchmarks.harness.models import TOKENIZER, MissingInput  # noqa: E402
 from benchmarks.peers import ceiling  # noqa: E402
 from benchmarks.peers.contenders import PEERS, Peer  # noqa: E402

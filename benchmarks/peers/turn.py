@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,8 +12,8 @@ from typing import Any
 
 import grpc
 
+from benchmarks.harness.closed_loop import Load, drive
 from benchmarks.harness.figures import percentile
-from benchmarks.harness.h2load import GRPC, Load, bodies_on_disk, drive
 from benchmarks.harness.open_loop import OK, Calls, Plan, run
 from benchmarks.harness.process import free_port
 from benchmarks.peers.contenders import Call, Peer, Tower
@@ -24,6 +25,9 @@ from benchmarks.peers.towers import Task
 
 START_LIMIT_S = 120.0
 IN_FLIGHT: Mapping[Tower, int] = {"text": 64, "image": 32}
+GRPC_CONNECTIONS = 4
+"""Its clients make many calls at once on each; over HTTP/1.1 every call in flight has a connection."""
+
 _GENERATOR_STARTS_S = 1.2
 _BETWEEN_S = 0.2
 _DEADLINE_S = 10.0
@@ -81,7 +85,7 @@ class Running:
 
     def ask(self, call: Call) -> bytes:
         """Send one request and return the answer's body; raises NotServing for an error, OSError for no connection."""
-        if self.peer.protocol is GRPC:
+        if self.peer.protocol == "grpc":
             with grpc.insecure_channel(self.address) as channel:
                 try:
                     # The frame's five bytes are the transport's own here.
@@ -140,27 +144,25 @@ def _tower(server: Running, tower: Tower, inputs: Inputs, pace: Pace) -> TowerTu
     calls = [peer.call(tower, item, server.task) for item in inputs.items[tower]]
     vectors = [peer.vector(tower, server.ask(call)) for call in calls]
     cosine = check(peer.name, vectors, inputs.expected[peer.model, tower])
-    each = IN_FLIGHT[tower] // len(calls)
-    load = Load(*((1, each) if peer.protocol is GRPC else (each, 1)), pace.saturated_s[tower], pace.warm_up_s)
+    connections = GRPC_CONNECTIONS if peer.protocol == "grpc" else IN_FLIGHT[tower]
+    load = Load(connections, IN_FLIGHT[tower] // connections, pace.saturated_s[tower], pace.warm_up_s)
     headers = [f"{name}: {value}" for name, value in calls[0].headers.items()]
-    with bodies_on_disk([call.body for call in calls]) as paths:
-        with Bystanders(server.pid) as others:
-            measured = drive(
-                f"http://{server.address}{calls[0].path}", paths, load, server.pid, headers,
-                protocol=peer.protocol,
-            )  # fmt: skip
-        turn = TowerTurn(
-            measured.rate, measured.shares, measured.server_cores, measured.generator_cores, cosine, others.cores
-        )
-        calm_down(server.pid)
-        turn.loads = _open_loops(server, tower, calls, scratch=paths[0].parent, capacity=measured.rate, pace=pace)
+    url, bodies = f"http://{server.address}{calls[0].path}", [call.body for call in calls]
+    with Bystanders(server.pid) as others:
+        measured = drive(url, bodies, load, server.pid, headers, protocol=peer.protocol)
+    turn = TowerTurn(
+        measured.rate, measured.shares, measured.server_cores, measured.generator_cores, cosine, others.cores
+    )
+    calm_down(server.pid)
+    with tempfile.TemporaryDirectory() as scratch:
+        turn.loads = _open_loops(server, tower, calls, scratch=Path(scratch), capacity=measured.rate, pace=pace)
     return turn
 
 
 def _open_loops(
     server: Running, tower: Tower, calls: Sequence[Call], *, scratch: Path, capacity: float, pace: Pace
 ) -> list[dict[str, Any]]:
-    grpc_calls = server.peer.protocol is GRPC
+    grpc_calls = server.peer.protocol == "grpc"
     bodies = scratch / "bodies.json"
     bodies.write_text(json.dumps([(call.body[5:] if grpc_calls else call.body).hex() for call in calls]))
     each_s = pace.lead_s + pace.open_s[tower]

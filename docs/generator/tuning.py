@@ -36,8 +36,8 @@ def concurrency_table() -> str:
     rates: dict[tuple[int, int], dict[str, str]] = {}
     for one in result("serving")["samples"]["search"]["sweep"]:
         if one["side"] == "served":
-            connections = one["generators"] * one["clients"]
-            rates.setdefault((one["in_flight"], connections), {})[one["kind"]] = number(one["rate"])
+            in_flight = one["connections"] * one["streams"]
+            rates.setdefault((in_flight, one["connections"]), {})[one["kind"]] = number(one["rate"])
     for (in_flight, connections), by in sorted(rates.items()):
         lines.append(f"| {in_flight} from {connections} | {by.get('text', '')} | {by.get('vector', '')} |")
     return "\n".join(lines) + "\n"

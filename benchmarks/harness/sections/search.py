@@ -3,15 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from random import Random
 
 from clipsearch.encoders.manifest import load_bundle
 from clipsearch.v1 import common_pb2, search_pb2
 
+from ..closed_loop import Load, Measured, drive
 from ..context import Context
 from ..figures import ratios, summarise
-from ..h2load import Load, Measured, bodies_on_disk, drive
 from ..models import sample
 from ..process import settle
 from ..report import Line, Outcome
@@ -20,32 +19,12 @@ from ..wire import SEARCH, frame
 from ..workload import captions, unit_vectors
 
 TARGETS = {"text": 0.5, "vector": 0.6}
-GENERATORS = 4
-"""As many load generators as keep a fast server busy."""
+Setting = tuple[int, int]
+"""Connections, and requests in flight on each."""
 
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """Load generators, each with a query of its own; connections of each, and requests in flight on each connection."""
-
-    generators: int
-    clients: int
-    streams: int
-
-    @property
-    def in_flight(self) -> int:
-        """Requests at once, of all generators."""
-        return self.generators * self.clients * self.streams
-
-
-SETTINGS = {
-    # No two that are the same at once: a server may compute what is the same in a batch once.
-    "text": (Setting(16, 1, 1), Setting(32, 1, 1), Setting(64, 1, 1)),
-    "vector": tuple(
-        Setting(GENERATORS, clients, streams)
-        for clients, streams in ((1, 4), (1, 8), (1, 16), (1, 32), (4, 4), (4, 16))
-    ),
-}
+SETTINGS: tuple[Setting, ...] = ((4, 4), (4, 8), (4, 16), (16, 4), (4, 32), (4, 64), (16, 16))
+QUERIES = max(connections * streams for connections, streams in SETTINGS)
+"""No two that are the same at once: a server may compute what is the same in a batch once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +34,7 @@ class Contender:
     side: str
     kind: str
     server: Served
-    bodies: list[Path]
+    bodies: list[bytes]
 
     @property
     def name(self) -> str:
@@ -75,14 +54,11 @@ def search(context: Context) -> Outcome:
     """
     ready = sample(context.work, context.sample_bundle, context.pace.catalogue_items, context.seed)
     dimension = load_bundle(ready.bundle).manifest.dimension
-    spoken = texts(context.seed, max(setting.generators for setting in SETTINGS["text"]))
+    spoken = texts(context.seed, QUERIES)
+    bodies = {"text": [by_text(text) for text in spoken], "vector": by_vector(dimension, context.seed, QUERIES)}
     with ExitStack() as stack:
         bare_server = stack.enter_context(bare(context.log("bare")))
         served = stack.enter_context(clipsearch(ready.bundle, context.log("search"), data=ready.data))
-        bodies = {
-            "text": stack.enter_context(bodies_on_disk([by_text(text) for text in spoken])),
-            "vector": stack.enter_context(bodies_on_disk(by_vector(dimension, context.seed))),
-        }
         contenders = [
             Contender(side, kind, server, bodies[kind])
             for kind in TARGETS
@@ -95,10 +71,10 @@ def search(context: Context) -> Outcome:
     outcome.samples = {
         "queries": spoken,
         "sweep": [
-            {"side": each.side, "kind": each.kind, **asdict(setting), "in_flight": setting.in_flight, "rate": rate}
+            {"side": each.side, "kind": each.kind, "connections": setting[0], "streams": setting[1], "rate": rate}
             for each, setting, rate in swept
         ],
-        "best": {name: asdict(setting) for name, setting in best.items()},
+        "best": best,
         "rounds": {
             name: [{**asdict(run), "server_us": run.server_us} for run in runs] for name, runs in rounds.items()
         },
@@ -107,9 +83,8 @@ def search(context: Context) -> Outcome:
 
 
 def _sweep(context: Context, contender: Contender) -> Iterator[Swept]:
-    settings = SETTINGS[contender.kind]
-    for setting in settings[-1:] if context.pace.rounds < 5 else settings:
-        context.say(f"search: {contender.name}: {setting.in_flight} in flight from {setting.generators} generators")
+    for setting in SETTINGS[2:3] if context.pace.rounds < 5 else SETTINGS:
+        context.say("search: {}: {} calls in flight on each of {} connections".format(contender.name, *setting[::-1]))
         yield contender, setting, _once(context, contender, setting, context.pace.seconds / 2).rate
 
 
@@ -132,9 +107,8 @@ def _rounds(
 
 def _once(context: Context, contender: Contender, setting: Setting, seconds: float) -> Measured:
     settle([contender.server.pid])
-    load = Load(setting.clients, setting.streams, seconds, context.pace.warm_up_s / 2)
-    bodies = contender.bodies[: setting.generators]
-    return drive(contender.server.url(SEARCH), bodies, load, contender.server.pid)
+    load = Load(*setting, seconds, context.pace.warm_up_s / 2)
+    return drive(contender.server.url(SEARCH), contender.bodies, load, contender.server.pid)
 
 
 def _lines(rounds: dict[str, list[Measured]]) -> list[Line]:
@@ -150,7 +124,7 @@ def _lines(rounds: dict[str, list[Measured]]) -> list[Line]:
     return lines
 
 
-def texts(seed: int, count: int = GENERATORS) -> list[str]:
+def texts(seed: int, count: int) -> list[str]:
     """Return so many captions of 4 to 12 words, all different, as evenly from short to long as there are."""
     fitting = sorted({text for text in captions(10 * count + 400, seed) if 4 <= len(text.split()) <= 12})
     fitting.sort(key=len)
@@ -166,11 +140,11 @@ def by_text(text: str) -> bytes:
     return frame(search_pb2.SearchRequest(query=search_pb2.Query(text=text)))
 
 
-def by_vector(dimension: int, seed: int) -> list[bytes]:
-    """Return requests to search by random vectors, one for each generator."""
+def by_vector(dimension: int, seed: int, count: int) -> list[bytes]:
+    """Return so many requests to search by random vectors."""
     return [
         frame(search_pb2.SearchRequest(query=search_pb2.Query(vector=_embedding(vector.tolist()))))
-        for vector in unit_vectors(GENERATORS, dimension, seed)
+        for vector in unit_vectors(count, dimension, seed)
     ]
 
 

@@ -16,9 +16,9 @@ from clipsearch.encoders.preprocess import PillowPreprocessor
 from clipsearch.encoders.tokenizer import BpeTokenizer
 from clipsearch.v1 import embedding_pb2
 
+from ..closed_loop import Load, Measured, drive
 from ..context import Context
 from ..figures import harmonic_rate, ratios, summarise
-from ..h2load import Load, Measured, bodies_on_disk, drive
 from ..models import random_bundle
 from ..process import cpu_s, settle
 from ..raw import Batch, RawSession, best_choice
@@ -28,7 +28,10 @@ from ..wire import EMBED_IMAGE, EMBED_TEXT, frame
 from ..workload import lengths, one_length_each, photographs, queries, repeated
 
 TEXTS_IN_FLIGHT = 64
-"""All of them different, as a server may compute texts that are the same once; each has a load generator of its own."""
+"""All of them different, as a server may compute texts that are the same once."""
+
+IMAGES_IN_FLIGHT = 32
+CONNECTIONS = 4
 
 TARGET = 0.95
 TEXT_SIZES = (1, 2, 4, 8, 16, 32, 64)
@@ -51,7 +54,7 @@ class Job:
     sizes: Sequence[int]
     batch_of: Sequence[int]
     """Which of the batches stands for each body."""
-    streams: int
+    in_flight: int
     seconds: float
     ask: Callable[[Client, int], NDArray[np.float32]]
 
@@ -117,7 +120,7 @@ def _section(context: Context, name: str, job_of: Callable[[Context, Path], Job]
 def _compare(context: Context, job: Job, title: str) -> tuple[Rounds, dict[str, Any]]:
     """Let the raw session and the served model take turns; returns the rounds and what was chosen for them."""
     pace, rounds = context.pace, Rounds()
-    load = Load(1, job.streams, job.seconds, pace.warm_up_s)
+    load = Load(CONNECTIONS, job.in_flight // CONNECTIONS, job.seconds, pace.warm_up_s)
     with ExitStack() as stack:
         raw = stack.enter_context(RawSession())
         context.say(f"{title}: looking for the raw session's best batch")
@@ -130,7 +133,6 @@ def _compare(context: Context, job: Job, title: str) -> tuple[Rounds, dict[str, 
             passes=pace.sweep_passes,
         )
         served = stack.enter_context(clipsearch(job.bundle, context.log(title)))
-        bodies = stack.enter_context(bodies_on_disk(job.bodies))
         _same_answers(job, raw, served)
         batches = job.make_batches(choice.batch)
         for number in range(pace.rounds):
@@ -140,7 +142,7 @@ def _compare(context: Context, job: Job, title: str) -> tuple[Rounds, dict[str, 
             took_s = time.monotonic() - started
             idle_cores, raw_cores = (cpu_s(served.pid) - served_s) / took_s, (cpu_s(raw.pid) - raw_s) / took_s
             settle([served.pid, raw.pid])
-            measured = drive(served.url(job.method), bodies, load, served.pid)
+            measured = drive(served.url(job.method), job.bodies, load, served.pid)
             # The mix that was served decides: short queries finish sooner, so more of them are sent.
             shares = np.bincount(job.batch_of, measured.shares, minlength=len(costs)).tolist()
             rounds.add(harmonic_rate(costs, shares), raw_cores, measured, idle_cores)
@@ -174,7 +176,7 @@ def _text_job(context: Context, bundle: Path) -> Job:
         make_batches=lambda size: one_length_each(ids, size),
         sizes=TEXT_SIZES,
         batch_of=[lengths(ids).index(len(row)) for row in ids],
-        streams=1,
+        in_flight=TEXTS_IN_FLIGHT,
         seconds=context.pace.seconds,
         ask=lambda client, i: client.embed_text(texts[i]).vector,
     )
@@ -195,7 +197,7 @@ def _image_job(context: Context, bundle: Path) -> Job:
         make_batches=lambda size: [repeated(pixels, size)],
         sizes=IMAGE_SIZES,
         batch_of=[0] * len(pictures),
-        streams=4,
+        in_flight=IMAGES_IN_FLIGHT,
         seconds=context.pace.image_seconds,
         ask=lambda client, i: client.embed_image(pictures[i]).vector,
     )
