@@ -11,9 +11,9 @@ import grpc
 import pytest
 
 from benchmarks.harness.bare_server import HITS, fixed_answer
+from benchmarks.harness.closed_loop import Measured
 from benchmarks.harness.facts import cpu_model
 from benchmarks.harness.figures import Summary, once
-from benchmarks.harness.h2load import Measured
 from benchmarks.harness.mixed import WEIGHTS, Mix
 from benchmarks.harness.models import MissingInput, fingerprint, random_bundle, sample
 from benchmarks.harness.process import child, cpu_s, resident_bytes

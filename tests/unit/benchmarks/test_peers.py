@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from aiohttp import web
 
-from benchmarks.harness.h2load import HTTP1, Load, LoadError, Report, check
 from benchmarks.harness.open_loop import LATE, OK, UNSENT, Calls, Plan, run
 from benchmarks.peers import contenders, figures, install, parity, process_tree, turn
 from benchmarks.peers.towers import Task
@@ -67,15 +66,6 @@ def test_the_objective_wants_the_p99_and_no_errors() -> None:
     assert figures.rate_at_objective([load(50, 20), load(80, 90), load(90, 300)], 100.0) == 80
     assert figures.rate_at_objective([load(50, 20), load(80, 90, errors=1)], 100.0) == 50
     assert figures.rate_at_objective([load(50, 101), load(80, None)], 100.0) is None
-
-
-def test_an_http_status_fails_the_saturated_load() -> None:
-    load = Load(8, 1, 1.0, 0.0)
-    check(Report(100, 100, 0, 101, 0, 0), 2048.0, load, HTTP1)
-    with pytest.raises(LoadError):
-        check(Report(100, 100, 0, 99, 0, 0, other_statuses=1), 2048.0, load, HTTP1)
-    with pytest.raises(LoadError):
-        check(Report(100, 99, 1, 99, 0, 0), 2048.0, load, HTTP1)
 
 
 async def _answer(request: web.Request) -> web.Response:
