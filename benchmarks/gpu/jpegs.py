@@ -26,6 +26,7 @@ from benchmarks.gpu.callers import rate
 from benchmarks.harness.facts import environment
 from benchmarks.harness.models import ROOT, SAMPLE_BUNDLE
 from benchmarks.harness.workload import made_pictures
+from clipsearch.encoders.framing import UPRIGHT, Frame
 from clipsearch.encoders.load import Encoders, load_encoders
 from clipsearch.encoders.nvjpeg import NvJpeg, import_codec, open_decoder
 from clipsearch.encoders.preprocess import JpegDecoder, PillowPreprocessor
@@ -108,7 +109,8 @@ def parity(encoders: Encoders, decoder: JpegDecoder) -> dict[str, float]:
     for data in pictures:
         picture = Image.open(BytesIO(data))
         assert isinstance(picture, JpegImageFile)
-        decoded = decoder(data, picture)
+        as_it_is = Frame(UPRIGHT, picture.size, 0, 0, picture.size, Image.Resampling.BICUBIC)
+        decoded = decoder(data, picture, as_it_is)
         if decoded is None:
             raise RuntimeError("nvImageCodec left an ordinary JPEG to Pillow")
         apart.append(np.abs(decoded.astype(np.int16) - np.asarray(picture)))

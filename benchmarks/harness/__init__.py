@@ -1,1 +1,1 @@
-"""What the benchmarks share: environment facts, processes, a load generator, statistics, and the report."""
+"""What the benchmarks share: environment facts, processes, load generators, statistics, and the report."""

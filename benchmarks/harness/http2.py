@@ -24,7 +24,8 @@ _OK: Final = b"grpc-status\x010"
 
 _WHOLE_WINDOW: Final = 2**31 - 1
 _FIRST_WINDOW: Final = 65_535
-_ENOUGH: Final = 2**29
+_ENOUGH = 2**29
+"""Bytes of answers after which the server is given room for as many more."""
 
 
 @dataclass(slots=True)
@@ -87,9 +88,10 @@ class Http2Connection(Connection):
                 if data.find(_OK, at + 9, end) < 0:
                     raise WrongAnswer(f"a call ended with {_readable(data[at + 9 : end])}")
                 self._answered(self._sent.pop(int.from_bytes(data[at + 5 : at + 9], "big")))
-            elif kind > _HEADERS or flags & _END_STREAM:
+            elif kind == _DATA and not flags & _END_STREAM:
+                self._consumed += end - at - 9
+            elif kind != _HEADERS:
                 self._control(kind, flags, int.from_bytes(data[at + 5 : at + 9], "big"), data[at + 9 : end])
-            self._consumed += end - at
             at = end
         if self._consumed > _ENOUGH:
             self._out.append(_more(self._consumed))

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 from clipsearch.errors import DeviceUnavailable
 from clipsearch.ports import Vectors
@@ -70,6 +71,12 @@ def uploaded(cupy: ModuleType, vectors: Vectors) -> Any:
     if handed is not None and handed.device.id == cupy.cuda.runtime.getDevice():
         return handed
     return cupy.asarray(np.asarray(vectors))
+
+
+def pinned(cupy: ModuleType, count: int, dtype: DTypeLike) -> NDArray[Any]:
+    """Return a flat array in page-locked memory, which a GPU reads and writes by itself."""
+    size = count * np.dtype(dtype).itemsize
+    return np.frombuffer(cupy.cuda.alloc_pinned_memory(size), dtype, count) if size else np.empty(0, dtype)
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,8 +99,8 @@ class Settings(BaseSettings):
     )
     jpeg_decoder: Literal["cpu", "nvjpeg"] = Field(
         "cpu",
-        description="nvjpeg: JPEGs are decoded on the first GPU, which takes decode_isolation none; what it does not "
-        "take, and all other pictures, on the CPU.",
+        description="nvjpeg: JPEGs are decoded and resized on the first GPU, which takes decode_isolation none; what "
+        "it does not take, and all other pictures, on the CPU.",
     )
     jpeg_oversampling: int = Field(
         0,

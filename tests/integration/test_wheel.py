@@ -15,7 +15,7 @@ PACKAGES = ("server/clipsearch", "export/clipsearch_export", "demo/clipsearch_de
 def test_every_file_of_the_packages_is_in_the_wheel(tmp_path: Path) -> None:
     listed = subprocess.run(["git", "ls-files", *PACKAGES], cwd=ROOT, capture_output=True, text=True, check=True)
     expected = {name.split("/", 1)[1] for name in listed.stdout.split()}
-    assert {"clipsearch/index/rerank.cu", "clipsearch/py.typed"} <= expected
+    assert {"clipsearch/encoders/resample.cu", "clipsearch/index/rerank.cu", "clipsearch/py.typed"} <= expected
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)]
     subprocess.run(command, check=True, cwd=tmp_path)
     (wheel,) = tmp_path.glob("*.whl")

@@ -23,15 +23,15 @@ def at(pointer: int, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
 
 
 class RawModule:
-    """Code of kernels, of which ``rerank`` is known."""
+    """Code of kernels, some of which are known."""
 
     def __init__(self, code: str) -> None:
-        assert "void rerank(" in code
+        self._code = code
 
     def get_function(self, name: str) -> Any:
         """Return a kernel to launch."""
-        assert name == "rerank"
-        return _rerank
+        assert f"void {name}(" in self._code
+        return {"rerank": _rerank, "resample": _resample}[name]
 
 
 def _rerank(grid: tuple[int], block: tuple[int], given: tuple[Any, ...], shared_mem: int) -> None:
@@ -55,6 +55,25 @@ def _rerank(grid: tuple[int], block: tuple[int], given: tuple[Any, ...], shared_
     scores.values[...] = np.take_along_axis(found, best, axis=1)
     kept = np.take_along_axis(held, best, axis=1)
     positions.values[...] = np.where(kept == np.iinfo(np.int64).max, -1, kept)
+
+
+def _resample(grid: tuple[int], block: tuple[int], given: tuple[Any, ...]) -> None:
+    """Resample one direction of a picture, as encoders/resample.cu does."""
+    source, along, across, taps, most, length, lines, result, result_along, result_across = given
+    assert grid[0] * block[0] >= length * lines > (grid[0] - 1) * block[0]
+    assert taps.dtype == np.int32 and taps.is_contiguous and taps.shape == (length, most + 2)
+    seen = int((taps.values[:, 0] + taps.values[:, 1]).max())
+    read = _steps(source, (seen, lines, 3), along, across).astype(np.int64)
+    written = _steps(result, (length, lines, 3), result_along, result_across)
+    for place, (first, count, *weights) in enumerate(taps.values.tolist()):
+        weighed = np.tensordot(weights[:count], read[first : first + count], axes=1) + (1 << 21)
+        assert np.abs(weighed).max() < 1 << 31, "more than an int of the kernel holds"
+        written[place] = np.clip(weighed >> 22, 0, 255)
+
+
+def _steps(pointer: int, shape: tuple[int, int, int], along: int, across: int) -> NDArray[np.uint8]:
+    first = at(pointer, (1,), np.uint8)
+    return np.lib.stride_tricks.as_strided(first, tuple(map(int, shape)), (int(along), int(across), 1))
 
 
 def module() -> ModuleType:

@@ -8,11 +8,13 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from clipsearch import decoding
 from clipsearch.decoding import Decoding, image_limits
+from clipsearch.encoders.framing import Frame
 from clipsearch.encoders.isolation import IsolatedPreprocessor
 from clipsearch.encoders.load import encoders_of, load_encoders
 from clipsearch.encoders.manifest import load_bundle
 from clipsearch.encoders.nvjpeg import NvJpeg
-from clipsearch.encoders.preprocess import ImageLimits
+from clipsearch.encoders.preprocess import ImageLimits, PillowPreprocessor
+from clipsearch.encoders.resize import resize_by_pillow
 from clipsearch.encoders.runtime import RuntimeOptions
 from clipsearch.errors import TooManyPixels
 from clipsearch.ports import Pixels
@@ -47,15 +49,16 @@ def test_jpegs_by_nvimagecodec_within_the_same_limits(monkeypatch: pytest.Monkey
     on_a_gpu = Decoding(given)
     decoded = []
 
-    def counted(data: bytes, header: JpegImageFile) -> Pixels | None:
+    def counted(data: bytes, header: JpegImageFile, frame: Frame) -> Pixels | None:
         decoded.append(data)
         assert on_a_gpu.jpegs is not None
-        return on_a_gpu.jpegs(data, header)
+        return on_a_gpu.jpegs(data, header, frame)
 
     try:
         encoders = encoders_of(load_bundle(SAMPLE_BUNDLE), RuntimeOptions("cpu"), image_limits(given), counted)
-        preprocess = on_a_gpu.take(encoders)
-        np.testing.assert_array_equal(preprocess(JPEG), ENCODERS.preprocessor(JPEG))
+        preprocess, manifest = on_a_gpu.take(encoders), encoders.manifest
+        by_pillow = PillowPreprocessor(manifest.preprocess, manifest.image_size, resize=resize_by_pillow)
+        np.testing.assert_array_equal(preprocess(JPEG), by_pillow(JPEG))
         with pytest.raises(TooManyPixels):
             preprocess(encode(photo(400, 300), "JPEG"))
         assert decoded == [JPEG]

@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from clipsearch.cuda import HandedVectors, Room, import_cupy
+from clipsearch.cuda import HandedVectors, Room, import_cupy, pinned
 from clipsearch.encoders.manifest import SHAPE_NODE
 from clipsearch.encoders.packing import KEPT, every_place
 from clipsearch.encoders.runtime import CUDA, TENSORRT, Fill, encoder_failure, onnxruntime, open_session
@@ -54,7 +54,7 @@ class _Slot:
 
     def __init__(self, cupy: ModuleType, capacity: int, width: int) -> None:
         """Take room for ``capacity`` bytes of input and as many rows as fit at the least, ``width`` floats each."""
-        self.staged = _pinned(cupy, capacity, np.uint8)
+        self.staged = pinned(cupy, capacity, np.uint8)
         self.source = cupy.empty(capacity, dtype=np.uint8)
         self.rows = 0
         self.taken: Vectors = np.empty((0, width), dtype=np.float32)
@@ -180,10 +180,10 @@ class CudaGraph:
         """Make room; what was captured knows the old addresses and goes with them."""
         slot.bound.clear()
         if size > len(slot.staged):
-            slot.staged = _pinned(self._cupy, size, np.uint8)
+            slot.staged = pinned(self._cupy, size, np.uint8)
             slot.source = self._cupy.empty(size, dtype=np.uint8)
         slot.rows = max(rows, slot.rows)
-        slot.taken = _pinned(self._cupy, slot.rows * self._width, np.float32).reshape(slot.rows, self._width)
+        slot.taken = pinned(self._cupy, slot.rows * self._width, np.float32).reshape(slot.rows, self._width)
         slot.result = self._cupy.empty((slot.rows, self._width), dtype=np.float32)
 
     def _enqueue(self, bound: _Bound) -> None:
@@ -258,9 +258,3 @@ def check_placement(session: Any, path: Path) -> None:
             f"{path} has nodes that CUDA cannot run: {', '.join(left[:5])}{' …' if len(left) > 5 else ''}; "
             "export it again with this version."
         )
-
-
-def _pinned(cupy: ModuleType, count: int, dtype: DTypeLike) -> NDArray[Any]:
-    """Return a flat array in page-locked memory, which the GPU reads and writes by itself."""
-    size = count * np.dtype(dtype).itemsize
-    return np.frombuffer(cupy.cuda.alloc_pinned_memory(size), dtype, count) if size else np.empty(0, dtype)

@@ -1,7 +1,7 @@
 """JPEGs decoded on a GPU: nvImageCodec over nvJPEG. What it does not take is left to Pillow.
 
-Only the decoding is done there. Pixels come back to the host, where they are turned and resized like any other
-picture's, so that an embedding depends on the decoder by what two decoders of JPEG differ in and nothing else.
+Pictures are turned, resized and cropped there as well (``gpu_framing``), to the last level as by Pillow, so that an
+embedding depends on the decoder by what two decoders of JPEG differ in and nothing else.
 """
 
 import logging
@@ -19,6 +19,10 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from clipsearch.cuda import import_cupy, why_no_gpu
+from clipsearch.encoders.framing import UPRIGHT, Frame, Size, turned
+from clipsearch.encoders.gpu_framing import GpuFramer
+from clipsearch.encoders.resize import resize_by_pillow
+from clipsearch.encoders.taps import FILTERS
 from clipsearch.errors import DeviceUnavailable
 from clipsearch.ports import Pixels
 
@@ -47,49 +51,71 @@ class NvJpeg:
         if on_gpu and (reason := why_no_gpu()) is not None:
             raise DeviceUnavailable(f"jpeg_decoder is nvjpeg, and there is no GPU to decode on: {reason}.")
         self._codec = import_codec()
-        self._on_gpu = on_gpu
+        self._opened = _OnGpu if on_gpu else _OnCpu
         self._own = threading.local()
         with Image.new("RGB", (16, 16), (200, 100, 50)) as picture, BytesIO() as file:
             picture.save(file, "JPEG")
             tried = file.getvalue()
         with Image.open(BytesIO(tried)) as header:
             assert isinstance(header, JpegImageFile)
-            if self(tried, header) is None:
+            whole = Frame(UPRIGHT, header.size, 0, 0, header.size, Image.Resampling.BICUBIC)
+            if self(tried, header, whole) is None:
                 raise DeviceUnavailable("nvImageCodec decodes no JPEG here; it needs nvidia-nvjpeg, of the gpu extra.")
         logger.info("JPEGs are decoded by nvImageCodec %s", self._codec.__version__)
 
-    def __call__(self, data: bytes, header: JpegImageFile) -> Pixels | None:
+    def __call__(self, data: bytes, header: JpegImageFile, frame: Frame) -> Pixels | None:
         """See ``preprocess.JpegDecoder``.
 
         Left to Pillow are other colours than RGB of the usual kind, what is large, and what is cut off: Pillow says
-        what is wrong with it, where nvJPEG may fill it up.
+        what is wrong with it, where nvJPEG may fill it up. And what a GPU has no memory for.
         """
         large = header.width * header.height > MOST_PIXELS
-        if large or not _has_usual_colours(header) or not data.endswith(_END):
+        if large or not _has_usual_colours(header) or not data.endswith(_END) or frame.resample not in FILTERS:
             return None
-        decoded = self._decode()(data)
-        host = None if decoded is None else decoded.cpu()
-        if host is None:
+        if not hasattr(self._own, "way"):
+            self._own.way = self._opened(self._codec)
+        way: _OnGpu | _OnCpu = self._own.way
+        return way(data, header.size, frame)
+
+
+class _OnGpu:
+    """What a thread has: a decoder, and a stream that lives as long as it does."""
+
+    def __init__(self, codec: ModuleType) -> None:
+        self._cupy = import_cupy()
+        # Not the default stream, which waits for the towers' and they for it.
+        self._stream = self._cupy.cuda.Stream(non_blocking=True)
+        self._decode = open_decoder(codec, [codec.HW_GPU_ONLY, codec.GPU_ONLY, codec.HYBRID_CPU_GPU], threads=1)
+        self._frame = GpuFramer(self._stream)
+        self._image: Any = None
+
+    def __call__(self, data: bytes, size: Size, frame: Frame) -> Pixels | None:
+        # Into the picture before, whose memory is taken again.
+        image = self._decode(data, image=self._image, cuda_stream=self._stream.ptr)
+        if image is None or image.shape[:2] != size[::-1]:
             return None
-        pixels: Pixels = np.asarray(host)
-        return pixels if pixels.shape == (header.height, header.width, 3) else None
+        self._image = image
+        try:
+            return self._frame(image.cuda(synchronize=False, cuda_stream=self._stream.ptr), frame)
+        except self._cupy.cuda.memory.OutOfMemoryError as error:
+            logger.warning("a JPEG is decoded by the CPU, as the GPU has no memory: %s", error)
+            return None
 
-    def _decode(self) -> Callable[[bytes], Any]:
-        """Return the calling thread's way to decode; raises DeviceUnavailable where it can have none."""
-        if not hasattr(self._own, "decode"):
-            self._own.decode = self._on_a_gpu() if self._on_gpu else self._on_the_cpu()
-        decode: Callable[[bytes], Any] = self._own.decode
-        return decode
 
-    def _on_a_gpu(self) -> Callable[[bytes], Any]:
-        codec = self._codec
-        # Not the default stream, which waits for the towers' and they for it. It lives as long as its thread.
-        self._own.stream = import_cupy().cuda.Stream(non_blocking=True)
-        decode = open_decoder(codec, [codec.HW_GPU_ONLY, codec.GPU_ONLY, codec.HYBRID_CPU_GPU], threads=1)
-        return partial(decode, cuda_stream=self._own.stream.ptr)
+class _OnCpu:
+    """The same without a GPU: nvImageCodec's decoder for the CPU, and Pillow for what comes after."""
 
-    def _on_the_cpu(self) -> Callable[[bytes], Any]:
-        return open_decoder(self._codec, [self._codec.CPU_ONLY], threads=1)
+    def __init__(self, codec: ModuleType) -> None:
+        self._decode = open_decoder(codec, [codec.CPU_ONLY], threads=1)
+
+    def __call__(self, data: bytes, size: Size, frame: Frame) -> Pixels | None:
+        image = self._decode(data)
+        if image is None or image.shape[:2] != size[::-1]:
+            return None
+        picture = turned(Image.fromarray(np.asarray(image.cpu())), frame.orientation)
+        resized = resize_by_pillow(picture, frame.resized, frame.resample)
+        (left, top), (width, height) = (frame.left, frame.top), frame.kept
+        return np.asarray(resized.crop((left, top, left + width, top + height)))
 
 
 def open_decoder(codec: ModuleType, kinds: Sequence[Any], threads: int = 0) -> Callable[..., Any]:

@@ -11,7 +11,6 @@ state but its settings.
 
 import io
 import math
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -20,6 +19,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
+from clipsearch.encoders.framing import Frame, crop_start, frame_of, orientation_of, turned
 from clipsearch.encoders.manifest import PreprocessRule
 from clipsearch.encoders.resize import Resize, resize
 from clipsearch.errors import CorruptImage, EmptyImage, ImageTooLarge, TooManyPixels, UnsupportedImage
@@ -27,18 +27,6 @@ from clipsearch.ports import Pixels
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 """The formats that are decoded, by Pillow's names; anything else is refused unread."""
-
-_ORIENTATION_TAG: Final = 0x0112
-_TRANSPOSE: Final = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""EXIF orientation to what undoes it; 1 and unknown values need nothing. Exif 2.32, section 4.6.4."""
 
 _FILTER_REACH: Final = 3
 """Support of the widest filter (Lanczos), in pixels of the smaller grid."""
@@ -48,8 +36,8 @@ _MOST_RESIZED_PIXELS: Final = 32_000_000
 pixels may differ from the reference by a few levels: Pillow chooses the order of directions by the size."""
 
 
-JpegDecoder = Callable[[bytes, JpegImageFile], Pixels | None]
-"""Decodes a JPEG whose header was read: uint8 [height, width, 3], RGB and not turned; None where it does not."""
+JpegDecoder = Callable[[bytes, JpegImageFile, Frame], Pixels | None]
+"""Makes what a frame wants of a JPEG whose header was read: uint8 [height, width, 3], RGB; None where it does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +59,7 @@ class ImageLimits:
 class PillowPreprocessor:
     """The checkpoint's preprocessing rule over Pillow; see ``ports.ImagePreprocessor``.
 
-    ``resize`` resizes, and ``jpegs`` is asked for every JPEG before Pillow decodes it.
+    ``resize`` resizes, and ``jpegs`` is asked for every JPEG before Pillow is.
     """
 
     def __init__(
@@ -95,19 +83,23 @@ class PillowPreprocessor:
         Animations give their first frame. Raises EmptyImage, ImageTooLarge, TooManyPixels, UnsupportedImage or
         CorruptImage.
         """
-        picture = decode(data, self._limits, self._least_edge(), self._jpegs)
-        if self._rule.do_resize:
-            picture = self._resized(picture)
-        if self._rule.do_center_crop:
-            picture = _center_crop(picture, self._rule)
-        pixels = np.asarray(picture)
+        image = _opened(data, self._limits)
+        pixels = self._by_jpegs(data, image)
+        if pixels is None:
+            pixels = np.asarray(self._framed(_decoded(image, self._least_edge())))
         if pixels.shape != (self.image_size, self.image_size, 3):
             # Only a rule without resize or crop gets here: the picture must then have the size already.
+            height, width, _ = pixels.shape
             raise UnsupportedImage(
-                f"The picture comes out as {picture.width} x {picture.height} pixels, "
+                f"The picture comes out as {width} x {height} pixels, "
                 f"and this model takes {self.image_size} x {self.image_size} only."
             )
         return pixels
+
+    def _by_jpegs(self, data: bytes, image: Image.Image) -> Pixels | None:
+        if self._jpegs is None or not isinstance(image, JpegImageFile):
+            return None
+        return self._jpegs(data, image, frame_of(self._rule, image.size, orientation_of(image)))
 
     def _least_edge(self) -> int | None:
         """The length in pixels above which the edges of a JPEG may be made less; None where none may."""
@@ -116,18 +108,16 @@ class PillowPreprocessor:
         edge = self._rule.shortest_edge or max(self._rule.resize_to or (0,))
         return self._limits.jpeg_oversampling * edge or None
 
-    def _resized(self, picture: Image.Image) -> Image.Image:
-        width, height = picture.size
-        if self._rule.shortest_edge is None:
-            new_height, new_width = self._rule.resize_to or (height, width)
-            return self._resize_to(picture, (new_width, new_height), self._resample)
-        # Rounded as transformers.image_transforms.get_resize_output_image_size does.
-        edge, short, long = self._rule.shortest_edge, min(width, height), max(width, height)
-        new_long = int(edge * long / short)
-        crop = self._rule.crop_size
-        if new_long * edge > _MOST_RESIZED_PIXELS and self._rule.do_center_crop and crop is not None:
-            return self._resize_middle(picture, edge, new_long, max(crop))
-        return self._resize_to(picture, (edge, new_long) if width <= height else (new_long, edge), self._resample)
+    def _framed(self, picture: Image.Image) -> Image.Image:
+        """Resize and crop a picture that is upright."""
+        frame = frame_of(self._rule, picture.size)
+        width, height = frame.resized
+        cropped = self._rule.shortest_edge is not None and self._rule.do_center_crop
+        if width * height > _MOST_RESIZED_PIXELS and cropped:
+            picture = self._resize_middle(picture, min(frame.resized), max(frame.resized), max(frame.kept))
+        elif frame.resized != picture.size:
+            picture = self._resize_to(picture, frame.resized, frame.resample)
+        return _center_crop(picture, *frame.kept)
 
     def _resize_middle(self, picture: Image.Image, edge: int, new_long: int, crop: int) -> Image.Image:
         """Resize only what the crop keeps: a picture of 1 x 50,000,000 pixels would else become 11 billion.
@@ -161,15 +151,17 @@ def check_bytes(data: bytes, limits: ImageLimits) -> None:
         )
 
 
-def decode(
-    data: bytes, limits: ImageLimits, least_edge: int | None = None, jpegs: JpegDecoder | None = None
-) -> Image.Image:
-    """Decode to an RGB picture, oriented by EXIF, transparency composited on white.
+def decode(data: bytes, limits: ImageLimits) -> Image.Image:
+    """Decode to an RGB picture of full size, oriented by EXIF, transparency composited on white.
 
-    It has full size unless it is a JPEG both of whose edges stay at least ``least_edge`` long at a fraction of it.
-    ``jpegs`` decodes JPEGs, and Pillow what it does not. Byte and pixel limits are checked first, from the header
-    alone. Raises EmptyImage, ImageTooLarge, TooManyPixels, UnsupportedImage or CorruptImage.
+    Byte and pixel limits are checked first, from the header alone. Raises EmptyImage, ImageTooLarge, TooManyPixels,
+    UnsupportedImage or CorruptImage.
     """
+    return _decoded(_opened(data, limits))
+
+
+def _opened(data: bytes, limits: ImageLimits) -> Image.Image:
+    """Read the header, and refuse what is above the limits."""
     check_bytes(data, limits)
     image = _open(data)
     pixels = image.width * image.height
@@ -178,15 +170,16 @@ def decode(
             f"The image has {image.width} x {image.height} pixels, and the limit is {limits.max_pixels} in all.",
             metadata={"pixels": str(pixels), "max_pixels": str(limits.max_pixels)},
         )
-    if jpegs is not None and isinstance(image, JpegImageFile):
-        decoded = jpegs(data, image)
-        if decoded is not None:
-            return _orient(Image.fromarray(decoded), image)
+    return image
+
+
+def _decoded(image: Image.Image, least_edge: int | None = None) -> Image.Image:
+    """Decode; a JPEG both of whose edges stay at least ``least_edge`` long at a fraction of its size, at that."""
     try:
         if least_edge is not None and isinstance(image, JpegImageFile):
             image.draft(image.mode, (least_edge, least_edge))
         image.load()
-        return _to_rgb(_orient(image, image))
+        return _to_rgb(turned(image, orientation_of(image)))
     except MemoryError:
         raise
     except Exception as exc:
@@ -209,17 +202,6 @@ def _open(data: bytes) -> Image.Image:
         raise CorruptImage(f"The image header is broken: {exc}.") from exc
 
 
-def _orient(image: Image.Image, header: Image.Image) -> Image.Image:
-    """Return a picture turned as its header says."""
-    try:
-        orientation = header.getexif().get(_ORIENTATION_TAG, 1)
-    except (OSError, SyntaxError, ValueError, TypeError, struct.error):
-        # Broken metadata does not break the picture; every viewer shows it unrotated, and so do we.
-        orientation = 1
-    transpose = _TRANSPOSE.get(orientation)
-    return image if transpose is None else image.transpose(transpose)
-
-
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and not image.has_transparency_data:
         return image
@@ -234,17 +216,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _center_crop(picture: Image.Image, rule: PreprocessRule) -> Image.Image:
-    """Crop, padding with black where the picture is smaller, as transformers.image_transforms.center_crop does.
+def _center_crop(picture: Image.Image, width: int, height: int) -> Image.Image:
+    """Crop, padding with black where the picture is smaller.
 
     Pillow's ``crop`` fills what lies outside with zeros, so the offsets are all there is to it.
     """
-    height, width = rule.crop_size or (picture.height, picture.width)
-    left, top = _crop_start(picture.width, width), _crop_start(picture.height, height)
+    left, top = crop_start(picture.width, width), crop_start(picture.height, height)
     if (left, top, width, height) == (0, 0, picture.width, picture.height):
         return picture
     return picture.crop((left, top, left + width, top + height))
-
-
-def _crop_start(size: int, crop: int) -> int:
-    return (size - crop) // 2

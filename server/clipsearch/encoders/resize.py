@@ -14,13 +14,12 @@ from typing import Any, Final
 import PIL
 from PIL import Image
 
+from clipsearch.encoders.framing import Size
+
 try:
     import cykooz_resizer as vectorised
 except ImportError:  # it has wheels for Linux on x86-64 alone
     vectorised = None
-
-Size = tuple[int, int]
-"""Width and height, in pixels."""
 
 Resize = Callable[[Image.Image, Size, Image.Resampling], Image.Image]
 """Makes an RGB picture one of another size."""
@@ -48,14 +47,16 @@ def resize(picture: Image.Image, size: Size, resample: Image.Resampling) -> Imag
     return picture
 
 
-def _steps(size: Size, wanted: Size) -> Iterator[Size]:
-    """Yield the sizes on the way, a direction each, in Pillow's order: what is clipped between depends on it.
-
-    Upright first only where the height shrinks by more than twice what the width does, as Pillow has it from 13 on.
-    """
+def upright_first(size: Size, wanted: Size) -> bool:
+    """Whether the height is resized before the width: where it shrinks by more than twice as much, as in Pillow 13."""
     (width, height), (new_width, new_height) = size, wanted
-    upright_first = height - new_height > max(0, 2 * (width - new_width))
-    between = (width, new_height) if upright_first else (new_width, height)
+    return height - new_height > max(0, 2 * (width - new_width))
+
+
+def _steps(size: Size, wanted: Size) -> Iterator[Size]:
+    """Yield the sizes on the way, a direction each, in Pillow's order: what is clipped between depends on it."""
+    (width, height), (new_width, new_height) = size, wanted
+    between = (width, new_height) if upright_first(size, wanted) else (new_width, height)
     if between != size:
         yield between
     if wanted != between:

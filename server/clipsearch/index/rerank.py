@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from clipsearch.cuda import import_cupy
+from clipsearch.cuda import import_cupy, pinned
 from clipsearch.ports import Rows
 
 MOST_CANDIDATES: Final = 2048
@@ -88,14 +88,13 @@ def place(matrix: NDArray[np.float16], room: int) -> GpuVectors:
         for start in range(0, len(matrix), _BLOCK_ROWS):
             held[start : start + _BLOCK_ROWS].set(np.ascontiguousarray(matrix[start : start + _BLOCK_ROWS]))
         return GpuVectors.of(held, len(matrix))
-    pinned = _pinned_copy(cupy, matrix)
+    held = _pinned_copy(cupy, matrix)
     size, dimension = matrix.shape
-    return GpuVectors(pinned, int(pinned.ctypes.data), size, dimension, on_gpu=False)
+    return GpuVectors(held, int(held.ctypes.data), size, dimension, on_gpu=False)
 
 
 def _pinned_copy(cupy: ModuleType, matrix: NDArray[np.float16]) -> NDArray[np.float16]:
-    memory = cupy.cuda.alloc_pinned_memory(matrix.nbytes)
-    held = np.frombuffer(memory, np.float16, matrix.size).reshape(matrix.shape)
+    held = pinned(cupy, matrix.size, np.float16).reshape(matrix.shape)
     for start in range(0, len(matrix), _BLOCK_ROWS):
         held[start : start + _BLOCK_ROWS] = matrix[start : start + _BLOCK_ROWS]
     return held

@@ -9,19 +9,20 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain
+from urllib.parse import urlsplit
 
 import grpc
 import pytest
 import trustme
 
-from benchmarks.harness import closed_loop
+from benchmarks.harness import closed_loop, http2
 from benchmarks.harness.closed_loop import Load, LoadError, Measured, drive
-from benchmarks.harness.sender import dealt
-from benchmarks.harness.wire import frame
+from benchmarks.harness.sender import Count, Plan, Sender, dealt
+from benchmarks.harness.wire import HEADERS, frame
 from clipsearch.v1 import embedding_pb2
 
 METHOD = "/test.Echo/Call"
@@ -179,6 +180,19 @@ def test_answers_of_any_size_are_taken() -> None:
     with echo(lambda body, context: body * 100_000) as (url, seen):
         drive(url, framed(messages(8)), BRIEF, os.getpid())
     assert sum(seen.bodies.values()) >= 8
+
+
+def test_the_window_for_answers_is_widened_by_what_was_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than that would be above the largest there may be, and a server would leave."""
+    monkeypatch.setattr(http2, "_ENOUGH", 50_000)
+    with echo(lambda body, context: body * 100_000) as (url, _), ExitStack() as stack:
+        bodies = [body.hex() for body in framed(messages(8))]
+        port = urlsplit(url).port
+        assert port is not None
+        plan = Plan("127.0.0.1", port, False, METHOD, list(HEADERS), True, bodies, 2, 4, 0.3, 0.0)
+        *_, count = Sender(plan, stack).run()
+    assert isinstance(count, Count)
+    assert sum(count.answered) > 16
 
 
 def test_headers_arrive_as_they_are() -> None:

@@ -8,6 +8,7 @@ from benchmarks.gpu import jpegs
 from benchmarks.gpu.callers import rate
 from benchmarks.harness.models import SAMPLE_BUNDLE
 from benchmarks.harness.workload import made_pictures
+from clipsearch.encoders.framing import Frame
 from clipsearch.encoders.load import Encoders, load_encoders
 from clipsearch.encoders.nvjpeg import NvJpeg
 from clipsearch.encoders.runtime import RuntimeOptions
@@ -25,8 +26,8 @@ def encoders() -> Encoders:
 def test_parity_tells_how_far_levels_are_apart(encoders: Encoders) -> None:
     decoder = NvJpeg(on_gpu=False)
 
-    def off_by_two(data: bytes, header: JpegImageFile) -> Pixels | None:
-        pixels = decoder(data, header)
+    def off_by_two(data: bytes, header: JpegImageFile, frame: Frame) -> Pixels | None:
+        pixels = decoder(data, header, frame)
         assert pixels is not None
         return np.where(pixels < 254, pixels + 2, pixels - 2).astype(np.uint8)
 

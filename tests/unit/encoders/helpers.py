@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
+from clipsearch.encoders.framing import UPRIGHT, Frame
 from clipsearch.encoders.manifest import (
     FORMAT_VERSION,
     AttentionNodes,
@@ -86,6 +87,12 @@ def encode(picture: Image.Image, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def whole(data: bytes) -> Frame:
+    """Return the frame that leaves a picture as it is stored."""
+    size = header_of(data).size
+    return Frame(UPRIGHT, size, 0, 0, size, Image.Resampling.BICUBIC)
 
 
 def header_of(data: bytes) -> JpegImageFile:

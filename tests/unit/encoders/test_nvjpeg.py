@@ -10,11 +10,13 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from clipsearch.encoders import nvjpeg
+from clipsearch.encoders.framing import Frame
 from clipsearch.encoders.nvjpeg import MOST_PIXELS, NvJpeg
 from clipsearch.encoders.preprocess import ImageLimits, PillowPreprocessor
+from clipsearch.encoders.resize import resize_by_pillow
 from clipsearch.errors import CorruptImage, DeviceUnavailable, TooManyPixels
 from clipsearch.ports import Pixels
-from tests.unit.encoders.helpers import encode, header_of, needs_nvimagecodec, photo, preprocess_rule
+from tests.unit.encoders.helpers import encode, header_of, needs_nvimagecodec, photo, preprocess_rule, whole
 
 pytestmark = needs_nvimagecodec
 
@@ -28,8 +30,8 @@ class Asked:
         self._decode = NvJpeg(on_gpu=False)
         self.asked = self.decoded = 0
 
-    def __call__(self, data: bytes, header: JpegImageFile) -> Pixels | None:
-        pixels = self._decode(data, header)
+    def __call__(self, data: bytes, header: JpegImageFile, frame: Frame) -> Pixels | None:
+        pixels = self._decode(data, header, frame)
         self.asked += 1
         self.decoded += pixels is not None
         return pixels
@@ -65,7 +67,7 @@ def turned(picture: Image.Image, orientation: int) -> bytes:
 @pytest.mark.parametrize("size", [(512, 384), (333, 257), (16, 900)])
 def test_pixels_are_those_of_pillow(decoder: NvJpeg, options: dict[str, object], size: tuple[int, int]) -> None:
     data = encode(photo(*size), "JPEG", **options)
-    pixels = decoder(data, header_of(data))
+    pixels = decoder(data, header_of(data), whole(data))
     assert pixels is not None
     # Both are libjpeg-turbo here, so they are the same to the last level.
     np.testing.assert_array_equal(pixels, np.asarray(Image.open(BytesIO(data))))
@@ -76,7 +78,7 @@ def test_pictures_are_turned_as_pillow_turns_them(asked: Asked, orientation: int
     data = turned(photo(300, 200), orientation)
     rule = preprocess_rule(SIZE)
     mine = PillowPreprocessor(rule, SIZE, jpegs=asked)(data)
-    np.testing.assert_array_equal(mine, PillowPreprocessor(rule, SIZE)(data))
+    np.testing.assert_array_equal(mine, PillowPreprocessor(rule, SIZE, resize=resize_by_pillow)(data))
     assert asked.decoded == 1
 
 
@@ -110,8 +112,8 @@ def test_only_jpegs_are_asked_for(asked: Asked) -> None:
 def test_large_pictures_are_left_to_pillow(decoder: NvJpeg) -> None:
     edge = int(MOST_PIXELS**0.5)
     fits, large = (encode(Image.new("RGB", (edge, height)), "JPEG") for height in (edge, edge + 8))
-    assert decoder(fits, header_of(fits)) is not None
-    assert decoder(large, header_of(large)) is None
+    assert decoder(fits, header_of(fits), whole(fits)) is not None
+    assert decoder(large, header_of(large), whole(large)) is None
 
 
 def test_limits_come_first(asked: Asked) -> None:
@@ -137,7 +139,7 @@ def test_what_is_cut_off_is_refused_in_pillows_words(asked: Asked, capfd: pytest
 def test_threads_decode_at_once_each_with_its_own(decoder: NvJpeg) -> None:
     pictures = [encode(photo(200 + number, 150), "JPEG") for number in range(24)]
     with ThreadPoolExecutor(4) as threads:
-        decoded = list(threads.map(lambda data: decoder(data, header_of(data)), pictures))
+        decoded = list(threads.map(lambda data: decoder(data, header_of(data), whole(data)), pictures))
     for data, pixels in zip(pictures, decoded, strict=True):
         assert pixels is not None
         np.testing.assert_array_equal(pixels, np.asarray(Image.open(BytesIO(data))))
