@@ -14,7 +14,7 @@ from PIL import Image
 from clipsearch.cuda import import_cupy, pinned
 from clipsearch.encoders.framing import Frame
 from clipsearch.encoders.resize import upright_first
-from clipsearch.encoders.taps import FILTERS, taps
+from clipsearch.encoders.taps import taps
 from clipsearch.ports import Pixels
 
 _THREADS: Final = 256
@@ -92,13 +92,11 @@ class GpuFramer:
         self._placed = lru_cache(_KEPT_TAPS)(self._place)
         self._down = pinned(self._cupy, 0, np.uint8)
 
-    def __call__(self, array: Any, frame: Frame) -> Pixels | None:
-        """Return uint8 [height, width, 3] of what lies on the GPU as uint8 [h, w, 3]; None for a filter not known.
+    def __call__(self, array: Any, frame: Frame) -> Pixels:
+        """Return uint8 [height, width, 3] of what lies on the GPU as uint8 [h, w, 3], for one of ``taps.FILTERS``.
 
         Raises CuPy's OutOfMemoryError where there is no room for what is between.
         """
-        if frame.resample not in FILTERS:
-            return None
         picture = Picture.of(array).upright(frame.orientation)
         (width, height), (kept_width, kept_height) = frame.resized, frame.kept
         left, top = max(frame.left, 0), max(frame.top, 0)

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
-from clipsearch.encoders.framing import Frame, crop_start, frame_of, orientation_of, turned
+from clipsearch.encoders.framing import UPRIGHT, Frame, Size, crop_start, frame_of, orientation_of, turned
 from clipsearch.encoders.manifest import PreprocessRule
 from clipsearch.encoders.resize import Resize, resize
 from clipsearch.errors import CorruptImage, EmptyImage, ImageTooLarge, TooManyPixels, UnsupportedImage
@@ -85,21 +85,24 @@ class PillowPreprocessor:
         """
         image = _opened(data, self._limits)
         pixels = self._by_jpegs(data, image)
-        if pixels is None:
-            pixels = np.asarray(self._framed(_decoded(image, self._least_edge())))
-        if pixels.shape != (self.image_size, self.image_size, 3):
-            # Only a rule without resize or crop gets here: the picture must then have the size already.
-            height, width, _ = pixels.shape
-            raise UnsupportedImage(
-                f"The picture comes out as {width} x {height} pixels, "
-                f"and this model takes {self.image_size} x {self.image_size} only."
-            )
-        return pixels
+        return pixels if pixels is not None else np.asarray(self._framed(_decoded(image, self._least_edge())))
 
     def _by_jpegs(self, data: bytes, image: Image.Image) -> Pixels | None:
         if self._jpegs is None or not isinstance(image, JpegImageFile):
             return None
-        return self._jpegs(data, image, frame_of(self._rule, image.size, orientation_of(image)))
+        return self._jpegs(data, image, self._frame(image.size, orientation_of(image)))
+
+    def _frame(self, stored: Size, orientation: int = UPRIGHT) -> Frame:
+        """Return what becomes of a picture; raises UnsupportedImage where that is none for the tower."""
+        frame = frame_of(self._rule, stored, orientation)
+        if frame.kept != (self.image_size, self.image_size):
+            # Only a rule without resize or crop gets here: the picture must then have the size already.
+            width, height = frame.kept
+            raise UnsupportedImage(
+                f"The picture comes out as {width} x {height} pixels, "
+                f"and this model takes {self.image_size} x {self.image_size} only."
+            )
+        return frame
 
     def _least_edge(self) -> int | None:
         """The length in pixels above which the edges of a JPEG may be made less; None where none may."""
@@ -110,7 +113,7 @@ class PillowPreprocessor:
 
     def _framed(self, picture: Image.Image) -> Image.Image:
         """Resize and crop a picture that is upright."""
-        frame = frame_of(self._rule, picture.size)
+        frame = self._frame(picture.size)
         width, height = frame.resized
         cropped = self._rule.shortest_edge is not None and self._rule.do_center_crop
         if width * height > _MOST_RESIZED_PIXELS and cropped:

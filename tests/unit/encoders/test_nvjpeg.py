@@ -14,7 +14,7 @@ from clipsearch.encoders.framing import Frame
 from clipsearch.encoders.nvjpeg import MOST_PIXELS, NvJpeg
 from clipsearch.encoders.preprocess import ImageLimits, PillowPreprocessor
 from clipsearch.encoders.resize import resize_by_pillow
-from clipsearch.errors import CorruptImage, DeviceUnavailable, TooManyPixels
+from clipsearch.errors import CorruptImage, DeviceUnavailable, TooManyPixels, UnsupportedImage
 from clipsearch.ports import Pixels
 from tests.unit.encoders.helpers import encode, header_of, needs_nvimagecodec, photo, preprocess_rule, whole
 
@@ -114,6 +114,20 @@ def test_large_pictures_are_left_to_pillow(decoder: NvJpeg) -> None:
     fits, large = (encode(Image.new("RGB", (edge, height)), "JPEG") for height in (edge, edge + 8))
     assert decoder(fits, header_of(fits), whole(fits)) is not None
     assert decoder(large, header_of(large), whole(large)) is None
+
+
+def test_filters_that_a_gpu_does_not_know_are_left_to_pillow(asked: Asked) -> None:
+    rule, data = preprocess_rule(SIZE, resample=Image.Resampling.HAMMING.value), encode(photo(100, 80), "JPEG")
+    mine = PillowPreprocessor(rule, SIZE, jpegs=asked)(data)
+    np.testing.assert_array_equal(mine, PillowPreprocessor(rule, SIZE)(data))
+    assert (asked.asked, asked.decoded) == (1, 0)
+
+
+def test_what_is_no_picture_for_the_model_is_refused_before_it_is_decoded(asked: Asked) -> None:
+    rule = preprocess_rule(SIZE, do_center_crop=False)
+    with pytest.raises(UnsupportedImage, match="comes out as 8000 x 64 pixels"):
+        PillowPreprocessor(rule, SIZE, jpegs=asked)(encode(photo(1000, 8), "JPEG"))
+    assert asked.asked == 0
 
 
 def test_limits_come_first(asked: Asked) -> None:
