@@ -2,7 +2,7 @@
 
 Only what a load generator needs: requests are laid out beforehand, and answers are looked at as far as their status.
 Header compression keeps no state in either direction, so headers are the same bytes in every call. A library that does
-all of HTTP/2 (h2, as in tests/faults) takes more of the processor for a call than many a server that is measured.
+all of HTTP/2 (h2, as in tests/faults) would take several times as much of the processor, which servers need.
 """
 
 from collections.abc import Sequence
