@@ -1,8 +1,8 @@
 """Calls as fast as a server answers them: so many in flight on so many connections, each answer looked at.
 
 They are sent by one process (``sender``), over HTTP/2 as clients of gRPC do, many at once on each connection and no two
-alike, or over HTTP/1.1, one at a time on each. Generators like h2load know one body only, and would take a process and
-a connection for each.
+alike if there are as many, or over HTTP/1.1, one at a time on each. Generators like h2load know one body only, and
+would take a process and a connection for each.
 """
 
 import json
