@@ -150,6 +150,7 @@ def test_the_pages_of_the_catalogue_end(shop: Shop) -> None:
     shop.open()
     shop.pick("Category", "umbrella")
     expect(shop.headline).to_have_text("Products that fit")
+    shop.rested()
     umbrellas = len(shop.titles())
     assert 0 < umbrellas <= 24
     assert all(tags.startswith("umbrella") for tags in shop.tags())
