@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 
 from google.protobuf.message import Message
-from harness.closed_loop import Load, drive
+from harness.closed_loop import drive, spread
 from harness.contest import Work, servers
 from harness.facts import environment
 from harness.figures import percentile, ratios, summarise
@@ -36,6 +36,8 @@ from clipsearch.v1 import embedding_pb2 as pb
 RESULTS = ROOT / "benchmarks" / "results" / "batch_sizes.json"
 TEXTS = 64
 """As many different ones as are in flight: what is the same in a batch may be computed once."""
+PICTURES = 32
+"""In flight."""
 OTHERS = {
     "smaller": ("--text-batch-tokens", "96", "--image-batch-items", "2"),
     "larger": ("--text-batch-tokens", "512", "--text-batch-items", "64", "--image-batch-items", "8"),
@@ -60,8 +62,8 @@ def works() -> list[Work]:
     texts: list[Message] = [pb.EmbedTextRequest(text=text) for text in queries(TEXTS, 0)]
     pictures: list[Message] = [pb.EmbedImageRequest(image=data) for data in photographs()]
     return [
-        Work("texts", EMBED_TEXT, [frame(text) for text in texts], Load(4, TEXTS // 4, 3.0, 1.0)),
-        Work("pictures", EMBED_IMAGE, [frame(picture) for picture in pictures], Load(4, 8, 3.0, 1.0)),
+        Work("texts", EMBED_TEXT, [frame(text) for text in texts], spread(TEXTS, 3.0, 1.0)),
+        Work("pictures", EMBED_IMAGE, [frame(picture) for picture in pictures], spread(PICTURES, 3.0, 1.0)),
     ]
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from harness.closed_loop import Load, drive
+from harness.closed_loop import drive, spread
 from harness.facts import environment
 from harness.figures import summarise
 from harness.models import ROOT, SAMPLE_BUNDLE, sample
@@ -56,7 +56,7 @@ class Kind:
 
     def cost_us(self, seconds: float) -> dict[str, float]:
         """Drive the server; returns the processor time of a call by part, in microseconds."""
-        load = Load(4, IN_FLIGHT // 4, seconds, 0.5)
+        load = spread(IN_FLIGHT, seconds, 0.5)
         settle([self.server.pid])
         if self.metrics is None:
             return {WHOLE: drive(self.server.url(self.method), self.bodies, load, self.server.pid).server_us}

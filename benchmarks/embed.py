@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.closed_loop import Load, drive
+from harness.closed_loop import drive, spread
 from harness.facts import environment
 from harness.figures import once, ratios, slope, summarise
 from harness.models import ROOT, SAMPLE_BUNDLE, TOKENIZER, MissingInput, random_bundle
@@ -36,7 +36,6 @@ from clipsearch.v1 import embedding_pb2
 TARGET = 0.9
 KINDS = 64
 IN_FLIGHT = {"texts": KINDS, "JPEGs": 32}
-CONNECTIONS = 4
 """As in ``serving.py``."""
 
 KIB, MIB = 2**10, 2**20
@@ -115,7 +114,7 @@ def pictures_job(name: str, bundle: Path, pictures: Sequence[bytes]) -> Job:
 def compare(job: Job, pace: Pace, logs: Path, say: Callable[[str], None]) -> Rounds:
     """Let single calls and the command take turns at one server."""
     rounds, title = Rounds(), f"{job.name}, {job.items}"
-    load = Load(CONNECTIONS, IN_FLIGHT[job.items] // CONNECTIONS, pace.seconds, pace.warm_up_s)
+    load = spread(IN_FLIGHT[job.items], pace.seconds, pace.warm_up_s)
     with (
         tempfile.TemporaryDirectory() as scratch,
         clipsearch(job.bundle, logs / f"embed-{job.name}-{job.items}.log".replace(" ", "-")) as served,

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from harness.closed_loop import Load
+from harness.closed_loop import spread
 from harness.contest import Work, compared, servers
 from harness.facts import environment
 from harness.figures import summarise
@@ -34,7 +34,7 @@ def calls(rounds: int, seconds: float, work: Path) -> list[Line]:
     """Searches by text and by vector on servers that differ in their event loop only."""
     ready = sample(work, SAMPLE_BUNDLE, 600, 0)
     dimension = load_bundle(ready.bundle).manifest.dimension
-    load = Load(connections=4, streams=16, seconds=seconds, warm_up_s=0.5)
+    load = spread(64, seconds, 0.5)
     queries = {
         "text": [by_text(text) for text in texts(0, load.in_flight)],
         "vector": by_vector(dimension, 0, load.in_flight),

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import psutil
-from harness.closed_loop import Load
+from harness.closed_loop import Load, spread
 from harness.contest import Work, compared, servers
 from harness.facts import environment
 from harness.figures import summarise
@@ -26,18 +26,17 @@ from clipsearch.v1 import embedding_pb2
 
 RESULTS = ROOT / "benchmarks" / "results" / "fronts.json"
 KINDS = {"without": ("--fronts", "0"), "one front": ("--fronts", "1")}
-CONNECTIONS, STREAMS = 4, (4, 16, 64)
+IN_FLIGHT = (16, 64, 256)
 
 
 def of_the_server(rounds: int, seconds: float, work: Path) -> list[Line]:
     """Searches on the sample model, many at once and one after the other."""
     ready = sample(work, SAMPLE_BUNDLE, 6000, 0)
-    most = CONNECTIONS * STREAMS[-1]
-    spoken = [by_text(text) for text in texts(0, most)]
-    vectors = by_vector(load_bundle(ready.bundle).manifest.dimension, 0, most)
+    spoken = [by_text(text) for text in texts(0, IN_FLIGHT[-1])]
+    vectors = by_vector(load_bundle(ready.bundle).manifest.dimension, 0, IN_FLIGHT[-1])
     works = [
-        Work(f"search by {what}, {load.in_flight} in flight", SEARCH, bodies, load)
-        for load in (Load(CONNECTIONS, streams, seconds, 0.5) for streams in STREAMS)
+        Work(f"search by {what}, {in_flight} in flight", SEARCH, bodies, spread(in_flight, seconds, 0.5))
+        for in_flight in IN_FLIGHT
         for what, bodies in (("text", spoken), ("vector", vectors))
     ]
     works += [
@@ -59,7 +58,7 @@ def beside_an_encoder(rounds: int, seconds: float, work: Path, tokenizer: Path) 
     bundle = random_bundle(work, "int8", 0, tokenizer)
     bodies = [frame(embedding_pb2.EmbedTextRequest(text=text)) for text in queries(64, 0)]
     works = [
-        Work("texts to int8 ViT-B/32, 64 in flight", EMBED_TEXT, bodies, Load(CONNECTIONS, 16, seconds, 1.0)),
+        Work("texts to int8 ViT-B/32, 64 in flight", EMBED_TEXT, bodies, spread(64, seconds, 1.0)),
         Work("texts to int8 ViT-B/32, one after the other", EMBED_TEXT, bodies[:1], Load(1, 1, seconds, 0.5)),
     ]
     with servers(KINDS, bundle, work) as running:

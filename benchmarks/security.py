@@ -11,7 +11,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import grpc
 import trustme
-from harness.closed_loop import Load, Measured, drive
+from harness.closed_loop import Measured, drive, spread
 from harness.facts import environment
 from harness.figures import percentile, ratios, summarise
 from harness.models import ROOT, SAMPLE_BUNDLE, sample
@@ -131,7 +131,7 @@ class Side:
     """A server and the headers to call it with."""
 
     served: Served
-    headers: tuple[str, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def calls(rounds: int, seconds: float, work: Path) -> list[Line]:
@@ -145,7 +145,7 @@ def calls(rounds: int, seconds: float, work: Path) -> list[Line]:
         for _ in range(rounds):
             for name, side in sides.items():
                 settle([side.served.pid])
-                load = Load(connections=4, streams=IN_FLIGHT // 4, seconds=seconds, warm_up_s=0.5)
+                load = spread(IN_FLIGHT, seconds, 0.5)
                 runs[name].append(drive(side.served.url(SEARCH), bodies, load, side.served.pid, side.headers))
     lines = []
     for name, each in runs.items():
@@ -168,7 +168,7 @@ def _sides(work: Path, bundle: Path, data: Path) -> Iterator[dict[str, Side]]:
         for rate in (None, Rate(1e9, 1e9)):
             whole, made = new_key("bench", [Scope.READ], rate, "now")
             known.append(made)
-            headers.append(f"authorization: Bearer {whole}")
+            headers.append({"authorization": f"Bearer {whole}"})
     authority = trustme.CA()
     issued = authority.issue_cert("127.0.0.1")
     authority.cert_pem.write_to_path(ca)
@@ -189,10 +189,10 @@ def _sides(work: Path, bundle: Path, data: Path) -> Iterator[dict[str, Side]]:
         keyed = serve("keys", guarded)
         yield {
             "open": Side(serve("open", ())),
-            "keys": Side(keyed, (headers[0],)),
-            "keys with rates": Side(keyed, (headers[1],)),
+            "keys": Side(keyed, headers[0]),
+            "keys with rates": Side(keyed, headers[1]),
             "TLS": Side(serve("tls", tls, tls_credentials(ca=ca))),
-            "TLS and keys": Side(serve("both", (*tls, *guarded), tls_credentials(ca=ca)), (headers[0],)),
+            "TLS and keys": Side(serve("both", (*tls, *guarded), tls_credentials(ca=ca)), headers[0]),
         }
 
 

@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from harness.closed_loop import Load, Measured, drive
+from harness.closed_loop import Load, Measured, drive, spread
 from harness.facts import environment
 from harness.figures import Summary, ratios, summarise
 from harness.models import ROOT, SAMPLE_BUNDLE, sample
@@ -37,8 +37,7 @@ from clipsearch.ports import Priority
 from clipsearch.telemetry.meters import LaneMeter, RequestMeter
 
 RESULTS = ROOT / "benchmarks" / "results" / "telemetry.json"
-CONNECTIONS, STREAMS = 4, 16
-"""And requests in flight on each."""
+IN_FLIGHT = 64
 
 FIRST_SCRAPE_S, SCRAPE_EVERY_S = 1.5, 5.0
 LEAST_SHARE = 0.98
@@ -68,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     ready = sample(arguments.work.resolve(), SAMPLE_BUNDLE, items, seed=0)
     dimension = load_bundle(ready.bundle).manifest.dimension
     with ExitStack() as stack:
-        bodies = by_vector(dimension, 0, CONNECTIONS * STREAMS)
+        bodies = by_vector(dimension, 0, IN_FLIGHT)
         contenders = {
             kind: stack.enter_context(_contender(kind, ready.bundle, ready.data, arguments.work)) for kind in KINDS
         }
@@ -76,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             # Whoever comes first in a round may find the machine in another state than whoever comes last.
             turns = list(contenders.values())
             for contender in turns[number % len(turns) :] + turns[: number % len(turns)]:
-                _measure(contender, bodies, Load(CONNECTIONS, STREAMS, seconds, seconds / 4))
+                _measure(contender, bodies, spread(IN_FLIGHT, seconds, seconds / 4))
             rates = ", ".join(f"{kind} {one.runs[-1].rate:,.0f}/s" for kind, one in contenders.items())
             console.print(f"round {number + 1} of {rounds}: {rates}", style="dim")
     lines = _lines(contenders)
@@ -86,8 +85,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "rounds": rounds,
             "seconds": seconds,
             "items": items,
-            "connections": CONNECTIONS,
-            "streams": STREAMS,
+            "in_flight": IN_FLIGHT,
             "scrape_every_s": SCRAPE_EVERY_S,
         },
         "seed": 0,

@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -21,6 +21,9 @@ from .sender import COUNTING, Count, Plan
 from .wire import HEADERS
 
 Protocol = Literal["grpc", "http1"]
+CONNECTIONS = 4
+"""Of gRPC, where nothing is said: so many backends that call at once, each on one connection."""
+
 MOST_CORES = 0.9
 """A sender that uses more of its core may be what limits the rate."""
 
@@ -47,6 +50,12 @@ class Load:
         return self.connections * self.streams
 
 
+def spread(in_flight: int, seconds: float, warm_up_s: float, protocol: Protocol = "grpc") -> Load:
+    """Return so many calls in flight as clients make them: of gRPC on few connections, of HTTP/1.1 on one each."""
+    connections = CONNECTIONS if protocol == "grpc" else in_flight
+    return Load(connections, in_flight // connections, seconds, warm_up_s)
+
+
 @dataclass(frozen=True, slots=True)
 class Measured:
     """Answers per second, the share of each body in them, and the CPU used meanwhile, in cores (1.0: one core busy)."""
@@ -67,20 +76,20 @@ def drive(
     bodies: Sequence[bytes],
     load: Load,
     server_pid: int,
-    headers: Sequence[str] = (),
+    headers: Mapping[str, str] | None = None,
     *,
     protocol: Protocol = "grpc",
 ) -> Measured:
     """Load ``url`` with POSTs of these bodies in turn; raises LoadError unless all answers were right.
 
-    ``headers``, as ``name: value``, are sent beside those that every call has. ``server_pid`` is the process that
-    started all others of the server.
+    ``headers`` are sent beside those that every call has. ``server_pid`` is the process that started all others of the
+    server.
     """
     where = urlsplit(url)
     assert where.hostname and where.port, "the harness makes all addresses"
     plan = Plan(
         host=where.hostname, port=where.port, tls=where.scheme == "https", path=where.path,
-        headers=[*(HEADERS if protocol == "grpc" else ()), *headers], http2=protocol == "grpc",
+        headers={**(HEADERS if protocol == "grpc" else {}), **(headers or {})}, http2=protocol == "grpc",
         bodies=[body.hex() for body in bodies], connections=load.connections, streams=load.streams,
         seconds=load.seconds, warm_up_s=load.warm_up_s,
     )  # fmt: skip

@@ -4,7 +4,7 @@ import socket
 import ssl
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,13 +18,13 @@ class WrongAnswer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where calls go, with headers as ``name: value``."""
+    """Where calls go, and with which headers."""
 
     host: str
     port: int
     tls: ssl.SSLContext | None
     path: str
-    headers: Sequence[str]
+    headers: Mapping[str, str]
 
 
 class Connection(ABC):

@@ -15,7 +15,8 @@ class Http1Connection(Connection):
     def __init__(self, target: Target, bodies: Sequence[bytes]) -> None:
         """Connect; raises OSError where that cannot be done."""
         super().__init__(target, bodies, calls=1)
-        head = "\r\n".join([f"POST {target.path} HTTP/1.1", f"host: {target.host}:{target.port}", *target.headers])
+        named = {"host": f"{target.host}:{target.port}", **target.headers}
+        head = "\r\n".join([f"POST {target.path} HTTP/1.1", *(f"{name}: {value}" for name, value in named.items())])
         self._requests = [f"{head}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body for body in bodies]
         self._sent = 0
 

@@ -146,7 +146,7 @@ def _header_block(target: Target) -> bytes:
         (":scheme", "http" if target.tls is None else "https"),
         (":path", target.path),
         (":authority", f"{target.host}:{target.port}"),
-        *(tuple(header.split(": ", 1)) for header in target.headers),
+        *target.headers.items(),
     ]
     # Never to be kept in a table that later blocks would refer to.
     return bytes(Encoder().encode([NeverIndexedHeaderTuple(*header) for header in headers], huffman=False))

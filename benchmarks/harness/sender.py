@@ -30,7 +30,7 @@ class Plan:
     port: int
     tls: bool
     path: str
-    headers: list[str]
+    headers: dict[str, str]
     http2: bool
     bodies: list[str]
     """In hexadecimal."""

@@ -8,7 +8,7 @@ BATCH_EMBED = "/clipsearch.v1.EmbeddingService/BatchEmbed"
 SEARCH = "/clipsearch.v1.SearchService/Search"
 GET_MODEL = "/clipsearch.v1.EmbeddingService/GetModel"
 
-HEADERS = ("content-type: application/grpc", "te: trailers")
+HEADERS = {"content-type": "application/grpc", "te": "trailers"}
 
 
 def frame(message: Message) -> bytes:

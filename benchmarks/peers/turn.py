@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 
-from benchmarks.harness.closed_loop import Load, drive
+from benchmarks.harness.closed_loop import drive, spread
 from benchmarks.harness.figures import percentile
 from benchmarks.harness.open_loop import OK, Calls, Plan, run
 from benchmarks.harness.process import free_port
@@ -25,9 +25,6 @@ from benchmarks.peers.towers import Task
 
 START_LIMIT_S = 120.0
 IN_FLIGHT: Mapping[Tower, int] = {"text": 64, "image": 32}
-GRPC_CONNECTIONS = 4
-"""Its clients make many calls at once on each; over HTTP/1.1 every call in flight has a connection."""
-
 _GENERATOR_STARTS_S = 1.2
 _BETWEEN_S = 0.2
 _DEADLINE_S = 10.0
@@ -144,12 +141,10 @@ def _tower(server: Running, tower: Tower, inputs: Inputs, pace: Pace) -> TowerTu
     calls = [peer.call(tower, item, server.task) for item in inputs.items[tower]]
     vectors = [peer.vector(tower, server.ask(call)) for call in calls]
     cosine = check(peer.name, vectors, inputs.expected[peer.model, tower])
-    connections = GRPC_CONNECTIONS if peer.protocol == "grpc" else IN_FLIGHT[tower]
-    load = Load(connections, IN_FLIGHT[tower] // connections, pace.saturated_s[tower], pace.warm_up_s)
-    headers = [f"{name}: {value}" for name, value in calls[0].headers.items()]
+    load = spread(IN_FLIGHT[tower], pace.saturated_s[tower], pace.warm_up_s, peer.protocol)
     url, bodies = f"http://{server.address}{calls[0].path}", [call.body for call in calls]
     with Bystanders(server.pid) as others:
-        measured = drive(url, bodies, load, server.pid, headers, protocol=peer.protocol)
+        measured = drive(url, bodies, load, server.pid, calls[0].headers, protocol=peer.protocol)
     turn = TowerTurn(
         measured.rate, measured.shares, measured.server_cores, measured.generator_cores, cosine, others.cores
     )

@@ -16,7 +16,7 @@ from clipsearch.encoders.preprocess import PillowPreprocessor
 from clipsearch.encoders.tokenizer import BpeTokenizer
 from clipsearch.v1 import embedding_pb2
 
-from ..closed_loop import Load, Measured, drive
+from ..closed_loop import Measured, drive, spread
 from ..context import Context
 from ..figures import harmonic_rate, ratios, summarise
 from ..models import random_bundle
@@ -31,7 +31,6 @@ TEXTS_IN_FLIGHT = 64
 """All of them different, as a server may compute texts that are the same once."""
 
 IMAGES_IN_FLIGHT = 32
-CONNECTIONS = 4
 
 TARGET = 0.95
 TEXT_SIZES = (1, 2, 4, 8, 16, 32, 64)
@@ -120,7 +119,7 @@ def _section(context: Context, name: str, job_of: Callable[[Context, Path], Job]
 def _compare(context: Context, job: Job, title: str) -> tuple[Rounds, dict[str, Any]]:
     """Let the raw session and the served model take turns; returns the rounds and what was chosen for them."""
     pace, rounds = context.pace, Rounds()
-    load = Load(CONNECTIONS, job.in_flight // CONNECTIONS, job.seconds, pace.warm_up_s)
+    load = spread(job.in_flight, job.seconds, pace.warm_up_s)
     with ExitStack() as stack:
         raw = stack.enter_context(RawSession())
         context.say(f"{title}: looking for the raw session's best batch")

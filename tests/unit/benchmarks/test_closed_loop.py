@@ -20,7 +20,7 @@ import pytest
 import trustme
 
 from benchmarks.harness import closed_loop, http2
-from benchmarks.harness.closed_loop import Load, LoadError, Measured, drive
+from benchmarks.harness.closed_loop import Load, LoadError, Measured, drive, spread
 from benchmarks.harness.sender import Count, Plan, Sender, dealt
 from benchmarks.harness.wire import HEADERS, frame
 from clipsearch.v1 import embedding_pb2
@@ -125,6 +125,11 @@ def test_fewer_bodies_are_sent_several_times_at_once() -> None:
     assert set(Counter(chain.from_iterable(given)).values()) <= {2, 3}
 
 
+def test_grpc_has_few_connections_and_http1_one_for_each_call() -> None:
+    assert spread(64, 1.0, 0.5) == Load(4, 16, 1.0, 0.5)
+    assert spread(64, 1.0, 0.5, "http1") == Load(64, 1, 1.0, 0.5)
+
+
 def test_all_bodies_are_sent_and_none_twice_at_once() -> None:
     bodies = messages(8)
     with echo() as (url, seen):
@@ -189,7 +194,7 @@ def test_the_window_for_answers_is_widened_by_what_was_taken(monkeypatch: pytest
         bodies = [body.hex() for body in framed(messages(8))]
         port = urlsplit(url).port
         assert port is not None
-        plan = Plan("127.0.0.1", port, False, METHOD, list(HEADERS), True, bodies, 2, 4, 0.3, 0.0)
+        plan = Plan("127.0.0.1", port, False, METHOD, HEADERS, True, bodies, 2, 4, 0.3, 0.0)
         *_, count = Sender(plan, stack).run()
     assert isinstance(count, Count)
     assert sum(count.answered) > 16
@@ -197,7 +202,7 @@ def test_the_window_for_answers_is_widened_by_what_was_taken(monkeypatch: pytest
 
 def test_headers_arrive_as_they_are() -> None:
     with echo() as (url, seen):
-        drive(url, framed(messages(2)), BRIEF, os.getpid(), headers=["x-caller: me", f"x-long: {'long ' * 60}end"])
+        drive(url, framed(messages(2)), BRIEF, os.getpid(), headers={"x-caller": "me", "x-long": f"{'long ' * 60}end"})
     assert {("x-caller", "me"), ("x-long", f"{'long ' * 60}end")} <= seen.metadata
 
 
@@ -293,7 +298,7 @@ def http(status: int = 200, *, length: bool = True) -> Iterator[tuple[str, Count
 def test_http1_has_one_call_in_flight_on_each_connection() -> None:
     bodies = messages(4, 100_000)
     with http() as (url, seen):
-        measured = drive(url, bodies, Load(4, 1, 0.3, 0.05), os.getpid(), ["x-kind: test"], protocol="http1")
+        measured = drive(url, bodies, Load(4, 1, 0.3, 0.05), os.getpid(), {"x-kind": "test"}, protocol="http1")
     assert set(seen) == set(bodies)
     assert 0 < measured.rate * 0.3 <= sum(seen.values())
 
@@ -301,4 +306,4 @@ def test_http1_has_one_call_in_flight_on_each_connection() -> None:
 @pytest.mark.parametrize(("status", "length"), [(503, True), (200, False)])
 def test_http1_answers_that_are_not_right_end_it(status: int, length: bool) -> None:
     with http(status, length=length) as (url, _), pytest.raises(LoadError, match=f"HTTP/1.1 {status}"):
-        drive(url, messages(4), Load(4, 1, 0.3, 0.05), os.getpid(), ["x-kind: test"], protocol="http1")
+        drive(url, messages(4), Load(4, 1, 0.3, 0.05), os.getpid(), {"x-kind": "test"}, protocol="http1")
