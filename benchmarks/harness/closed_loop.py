@@ -51,8 +51,13 @@ class Load:
 
 
 def spread(in_flight: int, seconds: float, warm_up_s: float, protocol: Protocol = "grpc") -> Load:
-    """Return so many calls in flight as clients make them: of gRPC on few connections, of HTTP/1.1 on one each."""
-    connections = CONNECTIONS if protocol == "grpc" else in_flight
+    """Return so many calls in flight as clients make them: of gRPC on few connections, of HTTP/1.1 on one each.
+
+    Of gRPC they are divided evenly; raises ValueError where that cannot be.
+    """
+    connections = min(CONNECTIONS, in_flight) if protocol == "grpc" else in_flight
+    if in_flight < 1 or in_flight % connections:
+        raise ValueError(f"{in_flight} calls cannot be spread evenly over {CONNECTIONS} connections")
     return Load(connections, in_flight // connections, seconds, warm_up_s)
 
 

@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from clipsearch.batching.admission import UNBOUNDED, Admission
 from clipsearch.batching.forecast import Forecast, Running
-from clipsearch.batching.gathering import LONG_RUN_S, Gathering
+from clipsearch.batching.gathering import LONG_RUN_S, Gathering, GivingWay
 from clipsearch.batching.policy import BatchPolicy
 from clipsearch.batching.queue import Entry, LaneQueue, Taken
 from clipsearch.errors import ClipsearchError, ComputeFailed, DeadlineExpired, OutOfMemory, ShuttingDown
@@ -99,6 +99,7 @@ class Lane(Generic[Item, Output]):
         self._changed = threading.Condition()
         self._stopping = False
         self._gathering: Gathering | None = None
+        self._give_way = GivingWay(clock)
         self._last_run_s = 0.0
         self._cpu_s = [0.0] * workers
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -185,6 +186,7 @@ class Lane(Generic[Item, Output]):
         """Called once in every pass of the event loop while items are gathered."""
         assert self._gathering is not None, "scheduled only while gathering"
         if not self._gathering.passed(self._clock()) and not self._stopping:
+            self._give_way()
             asyncio.get_running_loop().call_soon(self._gather)
             return
         with self._changed:

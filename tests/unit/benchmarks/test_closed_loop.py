@@ -127,7 +127,11 @@ def test_fewer_bodies_are_sent_several_times_at_once() -> None:
 
 def test_grpc_has_few_connections_and_http1_one_for_each_call() -> None:
     assert spread(64, 1.0, 0.5) == Load(4, 16, 1.0, 0.5)
+    assert spread(2, 1.0, 0.5) == Load(2, 1, 1.0, 0.5)
     assert spread(64, 1.0, 0.5, "http1") == Load(64, 1, 1.0, 0.5)
+    for uneven in (0, 7):
+        with pytest.raises(ValueError, match=f"{uneven} calls cannot be spread evenly"):
+            spread(uneven, 1.0, 0.5)
 
 
 def test_all_bodies_are_sent_and_none_twice_at_once() -> None:
