@@ -35,7 +35,7 @@ LONG_RUN_S = 0.005
 
 KEPT_S = 0.002
 """How long the core may be gone, in seconds, before it counts as taken by somebody who will not give it back soon: an
-encoder, the building of an index, another program. Fronts give it back in less."""
+encoder, the building of an index, another program. Fronts give it back in less, nearly always."""
 
 REST_S = 1.0
 """How long it is then kept, in seconds."""
@@ -64,6 +64,7 @@ class Gathering:
 
 
 def _sched_yield() -> None:
+    """Go to the end of the core's queue of threads; Windows calls it a sleep of no time."""
     if sys.platform == "win32":
         time.sleep(0.0)
     else:

@@ -42,9 +42,3 @@ def test_who_keeps_the_core_does_not_get_it_again_for_a_while() -> None:
     core.now = began + 1.01 * REST_S
     give_way()
     assert core.given == 2
-
-
-def test_the_core_is_given_by_the_system_unless_said_otherwise() -> None:
-    core = Core()
-    GivingWay(core.clock)()
-    assert core.now == 10.0

@@ -1,6 +1,7 @@
 """Lanes with real threads. Runs are held by events, so every schedule is exact and nothing sleeps."""
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -60,6 +61,18 @@ async def test_what_arrives_during_a_batch_makes_the_next_one() -> None:
         assert run.batches == [[1], [2, 3, 4]]
         assert (await rest[0]).batch_size == 3
         assert (lane.counts.batches, lane.counts.items) == (2, 4)
+
+
+async def test_the_core_is_given_away_while_more_may_be_on_the_way_and_not_by_who_is_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[None] = []
+    monkeypatch.setattr(os, "sched_yield", lambda: given.append(None))
+    async with running(list) as lane:
+        await lane.submit(1)
+        assert not given
+        await asyncio.gather(lane.submit(2), lane.submit(3))
+        assert given
 
 
 async def test_the_loop_is_woken_once_per_batch(monkeypatch: pytest.MonkeyPatch) -> None:
