@@ -10,8 +10,9 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def _install(peers: Sequence[Peer], console: Console) -> tuple[dict[str, Path], 
 def _measure(
     peers: Sequence[Peer], pythons: dict[str, Path], inputs: Inputs, *, logs: Path, pace: Pace, console: Console
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str]]:
-    """Let all take turns; a peer that fails is out of the run from then on, and its reason is kept."""
+    """Let all take turns; a peer that fails twice in a turn is out from then on, and its reason is kept."""
     top = ceiling.Ceiling(inputs)
     rounds: dict[str, list[dict[str, Any]]] = {ceiling.NAME: []}
     failures: dict[str, str] = {}
@@ -104,7 +105,10 @@ def _measure(
             began = time.monotonic()
             log = logs / f"peer-{peer.name.replace(' ', '-')}.log"
             try:
-                turn = take_turn(peer, pythons[peer.name], inputs, log, pace)
+                turn = _twice(
+                    partial(take_turn, peer, pythons[peer.name], inputs, log, pace),
+                    lambda error, name=peer.name: console.print(f"{name} failed, and tries again: {error}"),
+                )
             except FAILURES as error:
                 failures[peer.name] = f"round {number + 1}: {error}"
                 console.print(f"{peer.name} failed: {error}")
@@ -113,6 +117,15 @@ def _measure(
             rates = ", ".join(f"{tower} {one['per_second']:.1f}/s" for tower, one in turn["towers"].items())
             console.print(f"round {number + 1}, {peer.name}: {rates} ({time.monotonic() - began:.0f} s)")
     return rounds, failures
+
+
+def _twice(turn: Callable[[], dict[str, Any]], failed: Callable[[Exception], None]) -> dict[str, Any]:
+    """Let a peer take its turn, and once more where that fails: PyTriton's processes miss each other now and then."""
+    try:
+        return turn()
+    except FAILURES as error:
+        failed(error)
+        return turn()
 
 
 def _write(result: dict[str, Any], arguments: argparse.Namespace, console: Console) -> None:
